@@ -1,0 +1,3 @@
+//! The configuration of a worker.
+
+pub mod model;

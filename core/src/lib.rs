@@ -1,0 +1,8 @@
+//! The lifecycle engine of a node agent: identity, client, lifecycle, dispatch,
+//! journal, catalog, plugin host, config. It knows how to live in a cluster; it
+//! knows no command.
+
+pub mod command;
+pub mod config;
+pub mod control;
+pub mod plugin;

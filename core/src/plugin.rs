@@ -1,0 +1,190 @@
+//! The one facade behind which every plugin stands, whatever its placement.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use aegis_plugin_api::{Effect, HandlerError};
+use bytes::Bytes;
+
+use crate::command::{CancelReason, CommandId};
+
+/// Where a plugin's code runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Placement {
+    /// Linked into this program.
+    BuiltIn,
+    /// A library loaded into this process.
+    InProcess,
+}
+
+/// A running plugin.
+pub trait PluginInstance: Send + Sync + 'static {
+    /// Whether [`start`](Self::start) may block its caller. If so it is called
+    /// on a thread made for blocking.
+    fn start_may_block(&self) -> bool;
+
+    /// Begins a call. `sink` hears of it until its `complete`, which comes
+    /// exactly once if this answers [`Started::Pending`] and never otherwise;
+    /// it can come before this returns.
+    fn start(&self, call: Call<'_>, sink: Arc<dyn CallSink>) -> Started;
+
+    /// Asks that a call end. An id that is over is ignored.
+    fn cancel(&self, call: CallId, reason: CancelReason);
+
+    /// Forgets a call: a completion that comes later is counted, not delivered.
+    fn abandon(&self, call: CallId);
+
+    /// Gives a new config. On an error the old one stays in force. May block.
+    fn reconfigure(&self, config: &serde_json::Value) -> Result<(), HandlerError>;
+
+    /// Refuses new calls and waits for the running ones; false if they still
+    /// run after `timeout`. May block.
+    fn quiesce(&self, timeout: Duration) -> bool;
+}
+
+/// What a handler is given.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// The handler's index in its plugin's manifest.
+    pub handler: u32,
+    /// The command.
+    pub command_id: CommandId,
+    /// JSON in UTF-8.
+    pub payload: &'a [u8],
+    /// From now.
+    pub timeout: Option<Duration>,
+    /// Who gave it.
+    pub issuer: &'a str,
+    /// W3C trace context, or empty.
+    pub traceparent: &'a str,
+    /// 1 for the first.
+    pub attempt: u32,
+}
+
+/// Names a call between host and plugin: generational, never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallId(pub u64);
+
+/// What came of beginning a call.
+#[derive(Debug)]
+pub enum Started {
+    /// It is over already.
+    Done(Completion),
+    /// The sink will hear.
+    Pending(CallId),
+    /// It was not taken and had no effect.
+    Refused(HandlerError),
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Completion {
+    /// With this response: JSON in UTF-8, checked by the host.
+    Succeeded(Bytes),
+    /// With the handler's error.
+    Failed(HandlerError),
+    /// Because it was asked to.
+    Cancelled(Option<HandlerError>),
+    /// The handler panicked.
+    Panicked(HandlerError),
+}
+
+/// Hears of one call. No method blocks; a plugin's thread calls them.
+pub trait CallSink: Send + Sync + 'static {
+    /// 0 to 1000, or 1001 where the handler cannot tell.
+    fn progress(&self, permille: u32, note: &str);
+    /// More output.
+    fn output(&self, data: &[u8]);
+    /// The end.
+    fn complete(&self, completion: Completion);
+    /// Whether it was asked to end.
+    fn cancelled(&self) -> Option<CancelReason>;
+}
+
+/// One handler of the catalog.
+#[derive(Clone)]
+pub struct Handler {
+    /// What it declares.
+    pub info: HandlerInfo,
+    /// Its index in its plugin's manifest.
+    pub index: u32,
+    /// Its plugin.
+    pub instance: Arc<dyn PluginInstance>,
+}
+
+/// What is known of a handler, run or not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HandlerInfo {
+    /// The command's name.
+    pub name: String,
+    /// Whose.
+    pub plugin: String,
+    /// One line.
+    pub summary: String,
+    /// What a crash means.
+    pub effect: Effect,
+    /// Of commands that bring none.
+    pub timeout: Duration,
+    /// How many run at once.
+    pub concurrency: u32,
+    /// It may run on the caller's thread.
+    pub inline: bool,
+    /// It runs although the node takes no new work.
+    pub runs_while_draining: bool,
+    /// Of the request.
+    pub request_schema: Option<serde_json::Value>,
+    /// Of the response.
+    pub response_schema: Option<serde_json::Value>,
+    /// `None`: enabled. Otherwise why not.
+    pub disabled: Option<String>,
+}
+
+/// One line of the inventory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginInfo {
+    /// Its name; the file's stem where even that could not be read.
+    pub name: String,
+    /// Its version, if it could be read.
+    pub version: String,
+    /// Where it runs, or would.
+    pub placement: Placement,
+    /// Of the file.
+    pub sha256: Option<[u8; 32]>,
+    /// The path as found; `None` for a built-in plugin.
+    pub file: Option<std::path::PathBuf>,
+    /// What became of it.
+    pub state: PluginState,
+    /// Which trust policy let it in, as `owner`, `pinned` or `built-in`.
+    pub trust: String,
+}
+
+/// What became of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PluginState {
+    /// It runs.
+    Active,
+    /// The config turns it off.
+    Disabled(String),
+    /// It was never loaded, and this check says why.
+    Refused(String),
+    /// It was loaded, and then this failed.
+    Failed(String),
+}
+
+impl Placement {
+    /// Its name in the config, in tables and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built-in",
+            Self::InProcess => "in-process",
+        }
+    }
+}
+
+impl fmt::Debug for Handler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handler")
+            .field("info", &self.info)
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}
