@@ -38,7 +38,11 @@ fn checked_in_code_matches_the_proto_files() {
     }
     for entry in fs::read_dir(&checked_in).expect("src/gen") {
         let name = entry.expect("an entry").file_name();
-        assert!(names.contains(&name), "src/gen/{} has no source", name.display());
+        assert!(
+            names.contains(&name),
+            "src/gen/{} has no source",
+            name.display()
+        );
     }
 }
 
