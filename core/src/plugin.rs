@@ -111,6 +111,30 @@ pub struct Handler {
     pub instance: Arc<dyn PluginInstance>,
 }
 
+/// Where a command's name leads.
+#[derive(Debug, Clone, Copy)]
+pub enum Lookup<'a> {
+    /// To this handler, which is enabled.
+    Found(&'a Handler),
+    /// To a handler that the node's own config, or a fault of its plugin, turns off.
+    Disabled {
+        /// What turns it off, and where.
+        reason: &'a str,
+    },
+    /// Nowhere.
+    Unknown {
+        /// The name most like it, if one is.
+        nearest: Option<&'a str>,
+    },
+}
+
+/// The handlers of a node by command name. Dispatch asks it once per command.
+pub trait Handlers: Send + Sync + 'static {
+    /// Calls `see` exactly once. A visitor, so that a set of handlers that is
+    /// swapped as a whole can be asked without a copy.
+    fn lookup(&self, name: &str, see: &mut dyn FnMut(Lookup<'_>));
+}
+
 /// What is known of a handler, run or not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HandlerInfo {
