@@ -1,0 +1,20 @@
+//! Fakes and the harness of the whole-system tests.
+//!
+//! [`FixedController`] and [`FixedClient`] are the two ends of
+//! `aegis.cluster.v1` and of nothing else, made from the `.proto` files and a
+//! crypto crate alone. [`Cluster`] and its parts run the real programs.
+//! Everything here panics where it cannot go on: its callers are tests.
+
+#![forbid(unsafe_code)]
+
+mod fixed_client;
+mod fixed_controller;
+mod jwt;
+
+pub use fixed_client::FixedClient;
+pub use fixed_controller::{Answer, FixedController, Rpc, Script, Seen};
+pub use jwt::claims as token_claims;
+
+/// How long a test waits for an event that must come. No test measures time;
+/// this is only how a hang becomes a failure.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
