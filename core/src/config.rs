@@ -1,3 +1,31 @@
-//! The configuration of a worker.
+//! The configuration of a worker: the model, and the loader that makes it from
+//! flags, `AEGIS_*` variables and a TOML file.
+//!
+//! Whatever is wrong is said at once, each fault with its place. Nothing here
+//! opens a key, a certificate or a plugin.
 
 pub mod model;
+
+mod controller;
+mod duration;
+mod endpoint;
+mod fault;
+mod handlers;
+mod lifecycle;
+mod loader;
+mod node;
+mod plugins;
+mod section;
+mod sources;
+mod suggest;
+mod telemetry;
+
+pub use duration::{MalformedDuration, parse_duration};
+pub use endpoint::is_loopback;
+pub use fault::{ConfigError, Fault, Origin};
+pub use loader::Loader;
+pub use model::Config;
+pub use sources::ENVIRONMENT;
+
+#[cfg(test)]
+mod tests;

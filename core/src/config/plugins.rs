@@ -1,0 +1,133 @@
+//! `[plugins]` and `[plugins.NAME]`
+
+use serde_json::{Map, Value as Json};
+use toml_edit::{Item, TableLike, Value};
+
+use super::{
+    handlers::is_name,
+    model::{PluginConfig, PluginsConfig, Trust},
+    section::{Section, no_names, one_of},
+    sources::Sources,
+};
+use crate::plugin::Placement;
+
+/// The host interfaces that an operator can grant.
+const GRANTS: &[(&str, ())] = &[("node-control", ()), ("config", ())];
+
+pub(super) fn read(sources: &Sources) -> PluginsConfig {
+    let section = Section::root(sources, "plugins");
+    let trust = section.parsed("trust", |text| match text {
+        "signed" => Err("\"signed\" is not available in this version: write \"owner\" or \"pinned\"".to_owned()),
+        other => one_of(&[("owner", Trust::Owner), ("pinned", Trust::Pinned)])(other),
+    });
+    section.parsed("default_placement", |text| {
+        placement(text).and_then(|placement| match placement {
+            Placement::InProcess => Ok(()),
+            Placement::BuiltIn => Err("a file cannot be built in: write \"in-process\"".to_owned()),
+        })
+    });
+    section.not_available("keys", "they belong to trust = \"signed\"; use \"pinned\" and sha256");
+    let config = PluginsConfig {
+        dirs: section.paths("dirs").unwrap_or_default(),
+        trust: trust.map(|found| found.value).unwrap_or_default(),
+        by_name: section
+            .tables()
+            .into_iter()
+            .filter(|name| !["dirs", "trust", "keys", "default_placement"].contains(name))
+            .map(|name| (name.to_owned(), plugin(&section, name)))
+            .collect(),
+    };
+    section.finish(|_, item| item.is_table_like());
+    config
+}
+
+fn plugin(plugins: &Section<'_>, name: &str) -> PluginConfig {
+    if !is_name(name) {
+        plugins.fault(name, "no plugin can have this name: 1 to 64 of a-z 0-9 - . _, beginning with a letter");
+    }
+    let section = plugins.child(name);
+    section.not_available("limits", "they belong to placement = \"process\"");
+    let config = PluginConfig {
+        enabled: section.boolean("enabled").unwrap_or(true),
+        required: section.boolean("required").unwrap_or(false),
+        placement: section.parsed("placement", placement).map(|found| found.value),
+        sha256: digests(&section),
+        grants: section.texts("grants").unwrap_or_default(),
+        config: section
+            .item("config")
+            .and_then(Item::as_table_like)
+            .map(|table| json_table(table))
+            .unwrap_or_default(),
+    };
+    if section.item("config").is_some_and(|item| !item.is_table_like()) {
+        section.fault("config", format!("this has to be a table: write [plugins.{name}.config]"));
+    }
+    for grant in &config.grants {
+        if let Err(message) = one_of(GRANTS)(grant) {
+            section.fault("grants", message);
+        }
+    }
+    section.finish(no_names);
+    config
+}
+
+fn placement(text: &str) -> Result<Placement, String> {
+    match text {
+        "process" => Err("\"process\" is not available in this version: write \"in-process\", \
+                          or leave the plugin out where it must not share the worker's process"
+            .to_owned()),
+        other => one_of(&[("built-in", Placement::BuiltIn), ("in-process", Placement::InProcess)])(other),
+    }
+}
+
+/// One digest as a text, or several as a list.
+fn digests(section: &Section<'_>) -> Vec<[u8; 32]> {
+    let texts = match section.item("sha256").and_then(Item::as_str) {
+        Some(text) => vec![text.to_owned()],
+        None => section.texts("sha256").unwrap_or_default(),
+    };
+    let parsed: Vec<_> = texts.iter().map(|text| digest(text)).collect();
+    for (text, _) in texts.iter().zip(&parsed).filter(|(_, digest)| digest.is_none()) {
+        section.fault("sha256", format!("{text:?} is no SHA-256: write 64 hexadecimal digits, as sha256sum does"));
+    }
+    parsed.into_iter().flatten().collect()
+}
+
+fn digest(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (index, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
+    }
+    Some(digest)
+}
+
+fn json_table(table: &dyn TableLike) -> Map<String, Json> {
+    table.iter().map(|(key, item)| (key.to_owned(), json_item(item))).collect()
+}
+
+fn json_item(item: &Item) -> Json {
+    match item {
+        Item::None => Json::Null,
+        Item::Value(value) => json_value(value),
+        Item::Table(table) => Json::Object(json_table(table)),
+        Item::ArrayOfTables(tables) => {
+            Json::Array(tables.iter().map(|table| Json::Object(json_table(table))).collect())
+        }
+    }
+}
+
+/// A date becomes its text, and a float that JSON cannot hold becomes null.
+fn json_value(value: &Value) -> Json {
+    match value {
+        Value::String(text) => Json::String(text.value().clone()),
+        Value::Integer(number) => Json::from(*number.value()),
+        Value::Float(number) => Json::from(*number.value()),
+        Value::Boolean(value) => Json::Bool(*value.value()),
+        Value::Datetime(date) => Json::String(date.value().to_string()),
+        Value::Array(array) => Json::Array(array.iter().map(json_value).collect()),
+        Value::InlineTable(table) => Json::Object(json_table(table)),
+    }
+}

@@ -1,0 +1,25 @@
+//! `[telemetry]`
+
+use super::{
+    model::{LogFormat, TelemetryConfig},
+    section::{Section, no_names, non_empty, one_of},
+    sources::Sources,
+};
+
+const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+pub(super) fn read(sources: &Sources) -> TelemetryConfig {
+    let section = Section::root(sources, "telemetry");
+    section.not_available("metrics", "leave it out");
+    section.not_available("otlp_endpoint", "leave it out");
+    let format = section.parsed("log_format", one_of(FORMATS));
+    let config = TelemetryConfig {
+        log_format: format.map(|found| found.value).unwrap_or_default(),
+        log_level: section
+            .parsed("log_level", non_empty)
+            .map_or_else(|| "info".to_owned(), |found| found.value),
+        metrics: None,
+    };
+    section.finish(no_names);
+    config
+}
