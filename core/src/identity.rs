@@ -59,18 +59,26 @@ impl Identity {
             }
             (Some(stored), _) => stored,
             (None, _) if enrolled => {
-                return Err(IdentityError::Lost { path: state.path().join(node_id_file::NAME) });
+                return Err(IdentityError::Lost {
+                    path: state.path().join(node_id_file::NAME),
+                });
             }
             (None, configured) => node_id_file::create(state.path(), configured)?,
         };
         let key = match key_file::read(state.path())? {
             Some(key) => key,
             None if enrolled => {
-                return Err(IdentityError::Lost { path: state.path().join(key_file::NAME) });
+                return Err(IdentityError::Lost {
+                    path: state.path().join(key_file::NAME),
+                });
             }
             None => key_file::create(state.path())?,
         };
-        Ok(Self { node_id, key, state })
+        Ok(Self {
+            node_id,
+            key,
+            state,
+        })
     }
 
     /// The node's id.

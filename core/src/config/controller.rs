@@ -15,7 +15,9 @@ const TOKEN: &str = "enrolment_token";
 
 pub(super) fn read(sources: &Sources) -> ControllerConfig {
     let section = Section::root(sources, "controller");
-    let endpoint = section.parsed("endpoint", endpoint::parse).map(|found| found.value);
+    let endpoint = section
+        .parsed("endpoint", endpoint::parse)
+        .map(|found| found.value);
     let config = ControllerConfig {
         endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
         enrolment_token: enrolment_token(sources, &section),
@@ -33,7 +35,10 @@ pub(super) fn read(sources: &Sources) -> ControllerConfig {
 /// no place to give up on TLS.
 fn insecure(sources: &Sources, section: &Section<'_>) -> bool {
     if sources.setting("controller.insecure").is_none() && section.item("insecure").is_some() {
-        section.fault("insecure", "this cannot be set in the file: start the worker with --insecure");
+        section.fault(
+            "insecure",
+            "this cannot be set in the file: start the worker with --insecure",
+        );
         return false;
     }
     section.boolean("insecure").unwrap_or(false)
@@ -58,8 +63,14 @@ fn check_transport(section: &Section<'_>, config: &ControllerConfig) {
         );
     }
     match (&config.client_cert, &config.client_key) {
-        (Some(_), None) => section.fault("client_key", "client_cert needs it: name the PEM file of its key"),
-        (None, Some(_)) => section.fault("client_cert", "client_key needs it: name the PEM file of its certificate"),
+        (Some(_), None) => section.fault(
+            "client_key",
+            "client_cert needs it: name the PEM file of its key",
+        ),
+        (None, Some(_)) => section.fault(
+            "client_cert",
+            "client_key needs it: name the PEM file of its certificate",
+        ),
         _ => {}
     }
 }
@@ -77,7 +88,10 @@ fn enrolment_token(sources: &Sources, section: &Section<'_>) -> Option<Enrolment
             format!("{} is given as well: leave one of them out", inline.name),
         );
     }
-    let best = inline.into_iter().chain(file).max_by_key(|setting| rank(&setting.name));
+    let best = inline
+        .into_iter()
+        .chain(file)
+        .max_by_key(|setting| rank(&setting.name));
     let item = section.item(TOKEN);
     if let Some(setting) = best {
         let value = setting.values.last().cloned().unwrap_or_default();
@@ -100,7 +114,9 @@ fn enrolment_token(sources: &Sources, section: &Section<'_>) -> Option<Enrolment
     }
     let table = section.child(TOKEN);
     let file = table.path("file").map(EnrolmentTokenSource::File);
-    let env = table.parsed("env", non_empty).map(|found| EnrolmentTokenSource::Env(found.value));
+    let env = table
+        .parsed("env", non_empty)
+        .map(|found| EnrolmentTokenSource::Env(found.value));
     if file.is_some() && env.is_some() {
         section.fault(TOKEN, "write either `file` or `env`, not both");
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 /// A text that should have been a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no duration: write a number with a unit, as \"500ms\", \"30s\", \"5m\" or \"1h30m\"")]
+#[error(
+    "{0:?} is no duration: write a number with a unit, as \"500ms\", \"30s\", \"5m\" or \"1h30m\""
+)]
 pub struct MalformedDuration(String);
 
 /// Reads a sequence of whole numbers, each with one of the units `ms`, `s`,
@@ -20,10 +22,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, MalformedDuration> {
     let mut rest = text;
     let mut total_ms: u64 = 0;
     while !rest.is_empty() || text.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(malformed)?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .ok_or_else(malformed)?;
         let number: u64 = rest[..digits].parse().map_err(|_| malformed())?;
         rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let unit = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
         let factor = match &rest[..unit] {
             "ms" => 1,
             "s" => 1_000,
@@ -57,13 +63,27 @@ mod tests {
             ("1h30m", 5_400_000),
             ("2d", 172_800_000),
         ] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(ms)),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "30", "s", "30 s", "-5s", "1.5s", "30sec", "99999999999999999999s", "9999999d"] {
+        for text in [
+            "",
+            "30",
+            "s",
+            "30 s",
+            "-5s",
+            "1.5s",
+            "30sec",
+            "99999999999999999999s",
+            "9999999d",
+        ] {
             parse_duration(text).expect_err(text);
         }
     }

@@ -8,7 +8,9 @@ use tonic::transport::Uri;
 /// the protocol's own, 50056.
 pub(super) fn parse(text: &str) -> Result<String, String> {
     let refused = |why: &str| {
-        Err(format!("{text:?} is no address of a controller: {why}, as https://controller:50056"))
+        Err(format!(
+            "{text:?} is no address of a controller: {why}, as https://controller:50056"
+        ))
     };
     let Ok(uri) = text.parse::<Uri>() else {
         return refused("write scheme, host and port");
@@ -23,12 +25,15 @@ pub(super) fn parse(text: &str) -> Result<String, String> {
     if uri.path_and_query().is_some_and(|path| path != "/") {
         return refused("leave out what follows the port");
     }
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+    if uri
+        .authority()
+        .is_some_and(|authority| authority.as_str().contains('@'))
+    {
         return refused("leave out the user");
     }
-    let explicit = uri.authority().is_some_and(|authority| {
-        authority.as_str().len() > host.len()
-    });
+    let explicit = uri
+        .authority()
+        .is_some_and(|authority| authority.as_str().len() > host.len());
     match (uri.port_u16(), explicit) {
         (Some(0), _) | (None, true) => refused("the port is none"),
         (Some(port), _) => Ok(format!("{scheme}://{host}:{port}")),
@@ -39,7 +44,9 @@ pub(super) fn parse(text: &str) -> Result<String, String> {
 /// Whether an endpoint's host is this machine: `localhost` or an address that
 /// is loopback.
 pub fn is_loopback(endpoint: &str) -> bool {
-    let Ok(uri) = endpoint.parse::<Uri>() else { return false };
+    let Ok(uri) = endpoint.parse::<Uri>() else {
+        return false;
+    };
     let Some(host) = uri.host() else { return false };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
@@ -58,7 +65,10 @@ mod tests {
     fn an_address_gets_the_default_port() {
         for (text, endpoint) in [
             ("http://127.0.0.1:1", "http://127.0.0.1:1"),
-            ("https://controller.example", "https://controller.example:50056"),
+            (
+                "https://controller.example",
+                "https://controller.example:50056",
+            ),
             ("http://[::1]", "http://[::1]:50056"),
             ("http://localhost:50056/", "http://localhost:50056"),
         ] {
@@ -69,9 +79,18 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused() {
         for text in [
-            "", "controller", "controller:50056", "127.0.0.1:50056", "ftp://host:1", "http://",
-            "http://host:99999", "http://host:0", "http://host:", "http://host:1/path",
-            "http://user@host:1", "http://ho st:1",
+            "",
+            "controller",
+            "controller:50056",
+            "127.0.0.1:50056",
+            "ftp://host:1",
+            "http://",
+            "http://host:99999",
+            "http://host:0",
+            "http://host:",
+            "http://host:1/path",
+            "http://user@host:1",
+            "http://ho st:1",
         ] {
             parse(text).expect_err(text);
         }

@@ -35,18 +35,36 @@ pub(super) fn read(sources: &Sources) -> HandlersConfig {
 
 fn switch(sources: &Sources, config: &mut HandlersConfig, key: &str, enabled: bool, flags: bool) {
     let of_rank = |key: &str| {
-        let settings = sources.settings.iter().filter(move |setting| setting.name.starts_with("--") == flags);
-        settings.filter(|setting| setting.key == key).cloned().collect::<Vec<_>>()
+        let settings = sources
+            .settings
+            .iter()
+            .filter(move |setting| setting.name.starts_with("--") == flags);
+        settings
+            .filter(|setting| setting.key == key)
+            .cloned()
+            .collect::<Vec<_>>()
     };
     for setting in of_rank(key) {
         for name in &setting.values {
             let fault = |message: String| {
-                sources.fault(Origin::Setting(setting.name.clone()), String::new(), message);
+                sources.fault(
+                    Origin::Setting(setting.name.clone()),
+                    String::new(),
+                    message,
+                );
             };
             if !is_name(name) {
-                fault(format!("{name:?} is no command name: 1 to 64 of a-z 0-9 - . _, beginning with a letter"));
-            } else if !enabled && of_rank("handlers.enable").iter().any(|other| other.values.contains(name)) {
-                fault(format!("{name:?} is enabled and disabled at once: leave one out"));
+                fault(format!(
+                    "{name:?} is no command name: 1 to 64 of a-z 0-9 - . _, beginning with a letter"
+                ));
+            } else if !enabled
+                && of_rank("handlers.enable")
+                    .iter()
+                    .any(|other| other.values.contains(name))
+            {
+                fault(format!(
+                    "{name:?} is enabled and disabled at once: leave one out"
+                ));
             } else {
                 config.by_name.entry(name.clone()).or_default().enabled = Some(enabled);
             }
@@ -56,12 +74,18 @@ fn switch(sources: &Sources, config: &mut HandlersConfig, key: &str, enabled: bo
 
 fn handler(handlers: &Section<'_>, name: &str) -> HandlerConfig {
     if !is_name(name) {
-        handlers.fault(name, "no command can have this name: 1 to 64 of a-z 0-9 - . _, beginning with a letter");
+        handlers.fault(
+            name,
+            "no command can have this name: 1 to 64 of a-z 0-9 - . _, beginning with a letter",
+        );
     }
     let section = handlers.child(name);
     let timeout = section.duration("timeout").map(|found| found.value);
     if timeout == Some(Duration::ZERO) {
-        section.fault("timeout", "with no time at all no command would ever succeed");
+        section.fault(
+            "timeout",
+            "with no time at all no command would ever succeed",
+        );
     }
     let config = HandlerConfig {
         enabled: section.boolean("enabled"),
@@ -78,5 +102,7 @@ fn handler(handlers: &Section<'_>, name: &str) -> HandlerConfig {
 pub(super) fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME_BYTES
         && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_'))
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_'))
 }

@@ -30,13 +30,19 @@ pub(super) fn read(sources: &Sources) -> LifecycleConfig {
     let max = value("max_heartbeat_interval");
     let config = LifecycleConfig {
         heartbeat_interval: interval.unwrap_or_else(|| {
-            HEARTBEAT_INTERVAL.max(min.unwrap_or_default()).min(max.unwrap_or(Duration::MAX))
+            HEARTBEAT_INTERVAL
+                .max(min.unwrap_or_default())
+                .min(max.unwrap_or(Duration::MAX))
         }),
-        min_heartbeat_interval: min
-            .unwrap_or_else(|| MIN_HEARTBEAT_INTERVAL.min(interval.or(max).unwrap_or(Duration::MAX))),
+        min_heartbeat_interval: min.unwrap_or_else(|| {
+            MIN_HEARTBEAT_INTERVAL.min(interval.or(max).unwrap_or(Duration::MAX))
+        }),
         // Who sets an interval wants heartbeats at least that often, whatever
         // the controller says.
-        max_heartbeat_interval: max.or(interval).unwrap_or(MAX_HEARTBEAT_INTERVAL).max(min.unwrap_or_default()),
+        max_heartbeat_interval: max
+            .or(interval)
+            .unwrap_or(MAX_HEARTBEAT_INTERVAL)
+            .max(min.unwrap_or_default()),
         token_refresh_margin: value("token_refresh_margin").unwrap_or(TOKEN_REFRESH_MARGIN),
         drain_timeout: value("drain_timeout").unwrap_or(DRAIN_TIMEOUT),
     };
@@ -50,7 +56,10 @@ pub(super) fn read(sources: &Sources) -> LifecycleConfig {
         }
     }
     if config.min_heartbeat_interval > config.max_heartbeat_interval {
-        section.fault("min_heartbeat_interval", "this is more than max_heartbeat_interval");
+        section.fault(
+            "min_heartbeat_interval",
+            "this is more than max_heartbeat_interval",
+        );
     } else if !(config.min_heartbeat_interval..=config.max_heartbeat_interval)
         .contains(&config.heartbeat_interval)
     {

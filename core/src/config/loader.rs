@@ -14,7 +14,14 @@ use super::{
     telemetry,
 };
 
-const SECTIONS: &[&str] = &["node", "controller", "lifecycle", "plugins", "handlers", "telemetry"];
+const SECTIONS: &[&str] = &[
+    "node",
+    "controller",
+    "lifecycle",
+    "plugins",
+    "handlers",
+    "telemetry",
+];
 
 /// Collects flags, variables and the file, then makes a [`Config`] of them.
 ///
@@ -68,7 +75,11 @@ impl Loader {
     ) -> Self {
         let values: Vec<String> = values.into_iter().map(Into::into).collect();
         if !values.is_empty() {
-            self.flags.push(Setting { name: name.to_owned(), key: key.to_owned(), values });
+            self.flags.push(Setting {
+                name: name.to_owned(),
+                key: key.to_owned(),
+                values,
+            });
         }
         self
     }
@@ -90,7 +101,11 @@ impl Loader {
                 "node.tags" | "handlers.enable" | "handlers.disable" => split(&value, ','),
                 _ => vec![value],
             };
-            self.variables.push(Setting { name: name.to_owned(), key: (*key).to_owned(), values });
+            self.variables.push(Setting {
+                name: name.to_owned(),
+                key: (*key).to_owned(),
+                values,
+            });
         }
         self
     }
@@ -104,14 +119,23 @@ impl Loader {
     pub fn load(self) -> Result<Config, ConfigError> {
         let source_name = self.file.as_ref().map(|path| path.display().to_string());
         let text = match (&self.file, self.text) {
-            (Some(path), None) => Some(fs::read_to_string(path).map_err(|source| {
-                ConfigError::Unreadable { path: path.clone(), source }
-            })?),
+            (Some(path), None) => {
+                Some(
+                    fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+                        path: path.clone(),
+                        source,
+                    })?,
+                )
+            }
             (_, text) => text,
         };
         let mut sources = Sources {
             settings: self.flags.into_iter().chain(self.variables).collect(),
-            base: self.file.as_deref().and_then(Path::parent).map(Path::to_owned),
+            base: self
+                .file
+                .as_deref()
+                .and_then(Path::parent)
+                .map(Path::to_owned),
             ..Sources::default()
         };
         if let Some(text) = text {
@@ -119,7 +143,11 @@ impl Loader {
                 Ok(document) => sources.document = Some(document),
                 Err(error) => {
                     let line = error.span().map(|span| line_of(&text, span.start));
-                    sources.fault(line.map_or(Origin::Absent, Origin::Line), "", error.message());
+                    sources.fault(
+                        line.map_or(Origin::Absent, Origin::Line),
+                        "",
+                        error.message(),
+                    );
                 }
             }
         }
@@ -138,14 +166,22 @@ impl Loader {
         }
         faults.sort_by(|a, b| a.origin.cmp(&b.origin));
         faults.dedup();
-        Err(ConfigError::Faulty { source_name, faults })
+        Err(ConfigError::Faulty {
+            source_name,
+            faults,
+        })
     }
 }
 
 fn unknown_sections(sources: &Sources) {
-    let Some(table) = sources.document.as_ref().map(Document::as_table) else { return };
+    let Some(table) = sources.document.as_ref().map(Document::as_table) else {
+        return;
+    };
     for (key, item) in table.iter().filter(|(key, _)| !SECTIONS.contains(key)) {
-        let span = table.key(key).and_then(toml_edit::Key::span).or_else(|| item.span());
+        let span = table
+            .key(key)
+            .and_then(toml_edit::Key::span)
+            .or_else(|| item.span());
         let message = match nearest(key, SECTIONS.iter().copied()) {
             Some(nearest) => format!("unknown section; did you mean [{nearest}]?"),
             None => format!("unknown key; the sections are {}", SECTIONS.join(", ")),
@@ -155,5 +191,10 @@ fn unknown_sections(sources: &Sources) {
 }
 
 fn split(value: &str, separator: char) -> Vec<String> {
-    value.split(separator).map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    value
+        .split(separator)
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect()
 }

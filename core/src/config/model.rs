@@ -179,6 +179,9 @@ impl Default for PluginConfig {
 
 impl Default for HandlersConfig {
     fn default() -> Self {
-        Self { default_enabled: true, by_name: BTreeMap::new() }
+        Self {
+            default_enabled: true,
+            by_name: BTreeMap::new(),
+        }
     }
 }

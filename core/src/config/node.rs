@@ -10,14 +10,21 @@ use super::{
     sources::Sources,
 };
 
-const ROLES: &[(&str, NodeRole)] =
-    &[("worker", NodeRole::Worker), ("hybrid", NodeRole::Hybrid), ("edge", NodeRole::Edge)];
+const ROLES: &[(&str, NodeRole)] = &[
+    ("worker", NodeRole::Worker),
+    ("hybrid", NodeRole::Hybrid),
+    ("edge", NodeRole::Edge),
+];
 
 pub(super) fn read(sources: &Sources) -> NodeConfig {
     let section = Section::root(sources, "node");
     let node = NodeConfig {
-        id: section.parsed("id", str::parse::<NodeId>).map(|found| found.value),
-        role: section.parsed("role", one_of(ROLES)).map_or(NodeRole::Worker, |found| found.value),
+        id: section
+            .parsed("id", str::parse::<NodeId>)
+            .map(|found| found.value),
+        role: section
+            .parsed("role", one_of(ROLES))
+            .map_or(NodeRole::Worker, |found| found.value),
         tags: words(&section, "tags"),
         runtimes: words(&section, "runtimes"),
         state_dir: section.path("state_dir").unwrap_or_else(default_state_dir),
@@ -35,9 +42,14 @@ pub(super) fn read(sources: &Sources) -> NodeConfig {
 fn words(section: &Section<'_>, key: &'static str) -> Vec<String> {
     let words = section.texts(key).unwrap_or_default();
     if let Some(bad) = words.iter().find(|word| {
-        word.is_empty() || word.len() > 128 || word.chars().any(|c| c.is_whitespace() || c.is_control())
+        word.is_empty()
+            || word.len() > 128
+            || word.chars().any(|c| c.is_whitespace() || c.is_control())
     }) {
-        section.fault(key, format!("{bad:?} is none: write 1 to 128 characters without blanks"));
+        section.fault(
+            key,
+            format!("{bad:?} is none: write 1 to 128 characters without blanks"),
+        );
     }
     words
 }
@@ -45,12 +57,16 @@ fn words(section: &Section<'_>, key: &'static str) -> Vec<String> {
 fn host_and_port(text: &str) -> Result<String, String> {
     let valid = text.is_empty()
         || text.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port > 0)
+            !host.is_empty()
+                && !host.contains('/')
+                && port.parse::<u16>().is_ok_and(|port| port > 0)
         });
     if valid {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is not host:port, as node-7.example:50057"))
+        Err(format!(
+            "{text:?} is not host:port, as node-7.example:50057"
+        ))
     }
 }
 
@@ -59,7 +75,11 @@ fn default_state_dir() -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return PathBuf::from("/var/lib/aegis-worker");
     }
-    let variable = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let variable = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let base = variable("XDG_STATE_HOME")
         .or_else(|| variable("HOME").map(|home| home.join(".local/state")))
         .unwrap_or_else(|| PathBuf::from("/var/tmp"));

@@ -17,7 +17,9 @@ const GRANTS: &[(&str, ())] = &[("node-control", ()), ("config", ())];
 pub(super) fn read(sources: &Sources) -> PluginsConfig {
     let section = Section::root(sources, "plugins");
     let trust = section.parsed("trust", |text| match text {
-        "signed" => Err("\"signed\" is not available in this version: write \"owner\" or \"pinned\"".to_owned()),
+        "signed" => Err(
+            "\"signed\" is not available in this version: write \"owner\" or \"pinned\"".to_owned(),
+        ),
         other => one_of(&[("owner", Trust::Owner), ("pinned", Trust::Pinned)])(other),
     });
     section.parsed("default_placement", |text| {
@@ -26,7 +28,10 @@ pub(super) fn read(sources: &Sources) -> PluginsConfig {
             Placement::BuiltIn => Err("a file cannot be built in: write \"in-process\"".to_owned()),
         })
     });
-    section.not_available("keys", "they belong to trust = \"signed\"; use \"pinned\" and sha256");
+    section.not_available(
+        "keys",
+        "they belong to trust = \"signed\"; use \"pinned\" and sha256",
+    );
     let config = PluginsConfig {
         dirs: section.paths("dirs").unwrap_or_default(),
         trust: trust.map(|found| found.value).unwrap_or_default(),
@@ -43,14 +48,19 @@ pub(super) fn read(sources: &Sources) -> PluginsConfig {
 
 fn plugin(plugins: &Section<'_>, name: &str) -> PluginConfig {
     if !is_name(name) {
-        plugins.fault(name, "no plugin can have this name: 1 to 64 of a-z 0-9 - . _, beginning with a letter");
+        plugins.fault(
+            name,
+            "no plugin can have this name: 1 to 64 of a-z 0-9 - . _, beginning with a letter",
+        );
     }
     let section = plugins.child(name);
     section.not_available("limits", "they belong to placement = \"process\"");
     let config = PluginConfig {
         enabled: section.boolean("enabled").unwrap_or(true),
         required: section.boolean("required").unwrap_or(false),
-        placement: section.parsed("placement", placement).map(|found| found.value),
+        placement: section
+            .parsed("placement", placement)
+            .map(|found| found.value),
         sha256: digests(&section),
         grants: section.texts("grants").unwrap_or_default(),
         config: section
@@ -59,8 +69,14 @@ fn plugin(plugins: &Section<'_>, name: &str) -> PluginConfig {
             .map(|table| json_table(table))
             .unwrap_or_default(),
     };
-    if section.item("config").is_some_and(|item| !item.is_table_like()) {
-        section.fault("config", format!("this has to be a table: write [plugins.{name}.config]"));
+    if section
+        .item("config")
+        .is_some_and(|item| !item.is_table_like())
+    {
+        section.fault(
+            "config",
+            format!("this has to be a table: write [plugins.{name}.config]"),
+        );
     }
     for grant in &config.grants {
         if let Err(message) = one_of(GRANTS)(grant) {
@@ -73,10 +89,15 @@ fn plugin(plugins: &Section<'_>, name: &str) -> PluginConfig {
 
 fn placement(text: &str) -> Result<Placement, String> {
     match text {
-        "process" => Err("\"process\" is not available in this version: write \"in-process\", \
+        "process" => Err(
+            "\"process\" is not available in this version: write \"in-process\", \
                           or leave the plugin out where it must not share the worker's process"
-            .to_owned()),
-        other => one_of(&[("built-in", Placement::BuiltIn), ("in-process", Placement::InProcess)])(other),
+                .to_owned(),
+        ),
+        other => one_of(&[
+            ("built-in", Placement::BuiltIn),
+            ("in-process", Placement::InProcess),
+        ])(other),
     }
 }
 
@@ -87,8 +108,15 @@ fn digests(section: &Section<'_>) -> Vec<[u8; 32]> {
         None => section.texts("sha256").unwrap_or_default(),
     };
     let parsed: Vec<_> = texts.iter().map(|text| digest(text)).collect();
-    for (text, _) in texts.iter().zip(&parsed).filter(|(_, digest)| digest.is_none()) {
-        section.fault("sha256", format!("{text:?} is no SHA-256: write 64 hexadecimal digits, as sha256sum does"));
+    for (text, _) in texts
+        .iter()
+        .zip(&parsed)
+        .filter(|(_, digest)| digest.is_none())
+    {
+        section.fault(
+            "sha256",
+            format!("{text:?} is no SHA-256: write 64 hexadecimal digits, as sha256sum does"),
+        );
     }
     parsed.into_iter().flatten().collect()
 }
@@ -105,7 +133,10 @@ fn digest(text: &str) -> Option<[u8; 32]> {
 }
 
 fn json_table(table: &dyn TableLike) -> Map<String, Json> {
-    table.iter().map(|(key, item)| (key.to_owned(), json_item(item))).collect()
+    table
+        .iter()
+        .map(|(key, item)| (key.to_owned(), json_item(item)))
+        .collect()
 }
 
 fn json_item(item: &Item) -> Json {
@@ -113,9 +144,12 @@ fn json_item(item: &Item) -> Json {
         Item::None => Json::Null,
         Item::Value(value) => json_value(value),
         Item::Table(table) => Json::Object(json_table(table)),
-        Item::ArrayOfTables(tables) => {
-            Json::Array(tables.iter().map(|table| Json::Object(json_table(table))).collect())
-        }
+        Item::ArrayOfTables(tables) => Json::Array(
+            tables
+                .iter()
+                .map(|table| Json::Object(json_table(table)))
+                .collect(),
+        ),
     }
 }
 

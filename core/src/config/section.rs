@@ -41,7 +41,12 @@ impl<'a> Section<'a> {
                 format!("this has to be a table: write [{path}]"),
             );
         }
-        Self { sources, path, table, known: RefCell::default() }
+        Self {
+            sources,
+            path,
+            table,
+            known: RefCell::default(),
+        }
     }
 
     /// The table under `key` in this one.
@@ -58,7 +63,11 @@ impl<'a> Section<'a> {
     pub(super) fn tables(&self) -> Vec<&'a str> {
         self.table
             .map(|table| {
-                table.iter().filter(|(_, item)| item.is_table_like()).map(|(key, _)| key).collect()
+                table
+                    .iter()
+                    .filter(|(_, item)| item.is_table_like())
+                    .map(|(key, _)| key)
+                    .collect()
             })
             .unwrap_or_default()
     }
@@ -91,7 +100,10 @@ impl<'a> Section<'a> {
     ) -> Option<Found<T>> {
         let text = self.text(key)?;
         match parse(&text.value) {
-            Ok(value) => Some(Found { value, origin: text.origin }),
+            Ok(value) => Some(Found {
+                value,
+                origin: text.origin,
+            }),
             Err(error) => {
                 self.fault(key, error.to_string());
                 None
@@ -108,9 +120,15 @@ impl<'a> Section<'a> {
         }
         let item = item?;
         match item.as_str() {
-            Some(value) => Some(Found { value: value.to_owned(), origin }),
+            Some(value) => Some(Found {
+                value: value.to_owned(),
+                origin,
+            }),
             None => {
-                self.fault(key, format!("this has to be a text in quotes, not {}", kind(item)));
+                self.fault(
+                    key,
+                    format!("this has to be a text in quotes, not {}", kind(item)),
+                );
                 None
             }
         }
@@ -118,7 +136,10 @@ impl<'a> Section<'a> {
 
     pub(super) fn duration(&self, key: &'static str) -> Option<Found<Duration>> {
         if let Some(number) = self.item(key).and_then(Item::as_integer) {
-            self.fault(key, format!("a duration needs a unit: write \"{number}s\" for seconds"));
+            self.fault(
+                key,
+                format!("a duration needs a unit: write \"{number}s\" for seconds"),
+            );
             return None;
         }
         self.parsed(key, parse_duration)
@@ -138,19 +159,30 @@ impl<'a> Section<'a> {
         let item = item?;
         let value = item.as_bool();
         if value.is_none() {
-            self.fault(key, format!("this has to be true or false, not {}", kind(item)));
+            self.fault(
+                key,
+                format!("this has to be true or false, not {}", kind(item)),
+            );
         }
         value
     }
 
-    pub(super) fn integer(&self, key: &'static str, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
+    pub(super) fn integer(
+        &self,
+        key: &'static str,
+        range: std::ops::RangeInclusive<u32>,
+    ) -> Option<u32> {
         let item = self.item(key)?;
         let value = item.as_integer().and_then(|n| u32::try_from(n).ok());
         let value = value.filter(|n| range.contains(n));
         if value.is_none() {
             self.fault(
                 key,
-                format!("this has to be a whole number from {} to {}", range.start(), range.end()),
+                format!(
+                    "this has to be a whole number from {} to {}",
+                    range.start(),
+                    range.end()
+                ),
             );
         }
         value
@@ -163,7 +195,10 @@ impl<'a> Section<'a> {
         }
         let item = item?;
         let texts = item.as_array().and_then(|array| {
-            array.iter().map(|value| value.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+            array
+                .iter()
+                .map(|value| value.as_str().map(str::to_owned))
+                .collect::<Option<Vec<_>>>()
         });
         if texts.is_none() {
             self.fault(key, "this has to be a list of texts, as [\"one\", \"two\"]");
@@ -178,7 +213,12 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn paths(&self, key: &'static str) -> Option<Vec<PathBuf>> {
-        Some(self.texts(key)?.iter().map(|path| self.locate(key, path)).collect())
+        Some(
+            self.texts(key)?
+                .iter()
+                .map(|path| self.locate(key, path))
+                .collect(),
+        )
     }
 
     fn locate(&self, key: &str, path: &str) -> PathBuf {
@@ -191,7 +231,10 @@ impl<'a> Section<'a> {
     /// Refuses a key that exists in the design but not in this version.
     pub(super) fn not_available(&self, key: &'static str, instead: &str) {
         if self.item(key).is_some() {
-            self.fault(key, format!("this is not available in this version: {instead}"));
+            self.fault(
+                key,
+                format!("this is not available in this version: {instead}"),
+            );
         }
     }
 
@@ -224,18 +267,26 @@ pub(super) fn no_names(_: &str, _: &Item) -> bool {
 /// Takes the words of a fixed list.
 pub(super) fn one_of<T: Copy>(words: &[(&str, T)]) -> impl FnOnce(&str) -> Result<T, String> {
     move |text| {
-        words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
-            let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            match nearest(text, names.iter().copied()) {
-                Some(word) => format!("{text:?} is not known here; did you mean \"{word}\"?"),
-                None => format!("{text:?} is not known here: write one of {}", list(&names)),
-            }
-        })
+        words
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, value)| *value)
+            .ok_or_else(|| {
+                let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+                match nearest(text, names.iter().copied()) {
+                    Some(word) => format!("{text:?} is not known here; did you mean \"{word}\"?"),
+                    None => format!("{text:?} is not known here: write one of {}", list(&names)),
+                }
+            })
     }
 }
 
 pub(super) fn non_empty(text: &str) -> Result<String, &'static str> {
-    if text.is_empty() { Err("this must not be empty") } else { Ok(text.to_owned()) }
+    if text.is_empty() {
+        Err("this must not be empty")
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 fn list(words: &[&str]) -> String {

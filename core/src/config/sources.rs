@@ -18,13 +18,19 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("AEGIS_ADVERTISE_ADDRESS", "node.advertise_address"),
     ("AEGIS_CONTROLLER", "controller.endpoint"),
     ("AEGIS_ENROLMENT_TOKEN", "controller.enrolment_token"),
-    ("AEGIS_ENROLMENT_TOKEN_FILE", "controller.enrolment_token.file"),
+    (
+        "AEGIS_ENROLMENT_TOKEN_FILE",
+        "controller.enrolment_token.file",
+    ),
     ("AEGIS_CA_CERT", "controller.ca_cert"),
     ("AEGIS_CLIENT_CERT", "controller.client_cert"),
     ("AEGIS_CLIENT_KEY", "controller.client_key"),
     ("AEGIS_INSECURE", "controller.insecure"),
     ("AEGIS_HEARTBEAT_INTERVAL", "lifecycle.heartbeat_interval"),
-    ("AEGIS_TOKEN_REFRESH_MARGIN", "lifecycle.token_refresh_margin"),
+    (
+        "AEGIS_TOKEN_REFRESH_MARGIN",
+        "lifecycle.token_refresh_margin",
+    ),
     ("AEGIS_DRAIN_TIMEOUT", "lifecycle.drain_timeout"),
     ("AEGIS_PLUGINS", "plugins.dirs"),
     ("AEGIS_ENABLE", "handlers.enable"),
@@ -64,7 +70,11 @@ impl Sources {
     }
 
     pub(super) fn fault(&self, origin: Origin, key: impl Into<String>, message: impl Into<String>) {
-        self.faults.borrow_mut().push(Fault { origin, key: key.into(), message: message.into() });
+        self.faults.borrow_mut().push(Fault {
+            origin,
+            key: key.into(),
+            message: message.into(),
+        });
     }
 
     /// The line at which a span begins.
@@ -85,5 +95,9 @@ impl Sources {
 }
 
 pub(super) fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+    1 + text
+        .bytes()
+        .take(offset)
+        .filter(|byte| *byte == b'\n')
+        .count()
 }

@@ -36,8 +36,15 @@ mod tests {
 
     #[test]
     fn a_slip_is_recognised_and_another_word_is_not() {
-        let keys = ["heartbeat_interval", "token_refresh_margin", "drain_timeout"];
-        assert_eq!(nearest("heartbeat_intervall", keys), Some("heartbeat_interval"));
+        let keys = [
+            "heartbeat_interval",
+            "token_refresh_margin",
+            "drain_timeout",
+        ];
+        assert_eq!(
+            nearest("heartbeat_intervall", keys),
+            Some("heartbeat_interval")
+        );
         assert_eq!(nearest("drain-timeout", keys), Some("drain_timeout"));
         assert_eq!(nearest("colour", keys), None);
     }

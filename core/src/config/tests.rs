@@ -11,7 +11,12 @@ fn load(text: &str) -> Result<Config, ConfigError> {
 }
 
 fn faults(text: &str) -> Vec<String> {
-    load(text).expect_err("faults").faults().iter().map(ToString::to_string).collect()
+    load(text)
+        .expect_err("faults")
+        .faults()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[test]
@@ -20,7 +25,10 @@ fn an_empty_file_gives_the_defaults() {
     assert_eq!(config.node.role, NodeRole::Worker);
     assert_eq!(config.controller.endpoint, "http://127.0.0.1:50056");
     assert_eq!(config.lifecycle.heartbeat_interval, Duration::from_secs(30));
-    assert_eq!(config.lifecycle.token_refresh_margin, Duration::from_secs(120));
+    assert_eq!(
+        config.lifecycle.token_refresh_margin,
+        Duration::from_secs(120)
+    );
     assert_eq!(config.plugins.trust, Trust::Owner);
     assert!(config.handlers.default_enabled);
     assert_eq!(config.telemetry.log_level, "info");
@@ -84,7 +92,10 @@ fn every_key_arrives_where_it_belongs() {
         config.controller.enrolment_token,
         Some(EnrolmentTokenSource::File("/run/token".into()))
     );
-    assert_eq!(config.lifecycle.max_heartbeat_interval, Duration::from_secs(60));
+    assert_eq!(
+        config.lifecycle.max_heartbeat_interval,
+        Duration::from_secs(60)
+    );
     let hello = &config.plugins.by_name["hello"];
     assert_eq!((hello.enabled, hello.required), (false, true));
     assert_eq!(hello.placement, Some(Placement::InProcess));
@@ -93,7 +104,10 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!(hello.config["nested"]["deep"], true);
     let handler = &config.handlers.by_name["hello"];
     assert_eq!(handler.concurrency, Some(2));
-    assert_eq!(handler.issuers.as_deref(), Some(["ops".to_owned()].as_slice()));
+    assert_eq!(
+        handler.issuers.as_deref(),
+        Some(["ops".to_owned()].as_slice())
+    );
     assert_eq!(config.telemetry.log_format, LogFormat::Json);
 }
 
@@ -124,11 +138,20 @@ concurrency = 0
         ("line 4: node.role: ", "did you mean \"worker\"?"),
         ("line 6: controller.endpoint: ", "--insecure"),
         ("line 8: lifecycle.heartbeat_interval: ", "write \"30s\""),
-        ("line 9: lifecycle.drain_timeout: ", "\"soon\" is no duration"),
+        (
+            "line 9: lifecycle.drain_timeout: ",
+            "\"soon\" is no duration",
+        ),
         ("line 11: plugins.trust: ", "not available in this version"),
-        ("line 13: plugins.hello.placement: ", "not available in this version"),
+        (
+            "line 13: plugins.hello.placement: ",
+            "not available in this version",
+        ),
         ("line 14: plugins.hello.sha256: ", "is no SHA-256"),
-        ("line 15: plugins.hello.grants: ", "did you mean \"node-control\"?"),
+        (
+            "line 15: plugins.hello.grants: ",
+            "did you mean \"node-control\"?",
+        ),
         ("line 17: handlers.hello.concurrency: ", "from 1 to 1024"),
         ("line 18: telemetri: ", "did you mean [telemetry]?"),
     ];
@@ -148,7 +171,10 @@ fn a_file_that_is_no_toml_is_told_with_its_line_beside_other_faults() {
     let faults: Vec<String> = error.faults().iter().map(ToString::to_string).collect();
     assert_eq!(faults.len(), 2, "{faults:?}");
     assert!(faults[0].starts_with("line 2: "), "{faults:?}");
-    assert!(faults[1].starts_with("--log-format: telemetry.log_format: "), "{faults:?}");
+    assert!(
+        faults[1].starts_with("--log-format: telemetry.log_format: "),
+        "{faults:?}"
+    );
 }
 
 #[test]
@@ -159,13 +185,21 @@ fn a_flag_goes_before_a_variable_and_a_variable_before_the_file() {
         ("AEGIS_NODE_TAGS", "one, two".to_owned()),
         ("AEGIS_UNRELATED", "ignored".to_owned()),
     ];
-    let config = Loader::new().text(file).environment(variables.clone()).load().expect("a config");
+    let config = Loader::new()
+        .text(file)
+        .environment(variables.clone())
+        .load()
+        .expect("a config");
     assert_eq!(config.lifecycle.heartbeat_interval, Duration::from_secs(2));
     assert_eq!(config.node.tags, ["one", "two"]);
     let config = Loader::new()
         .text(file)
         .environment(variables)
-        .flag("--heartbeat-interval", "lifecycle.heartbeat_interval", ["1s"])
+        .flag(
+            "--heartbeat-interval",
+            "lifecycle.heartbeat_interval",
+            ["1s"],
+        )
         .load()
         .expect("a config");
     assert_eq!(config.lifecycle.heartbeat_interval, Duration::from_secs(1));
@@ -174,27 +208,54 @@ fn a_flag_goes_before_a_variable_and_a_variable_before_the_file() {
 #[test]
 fn an_interval_set_here_bounds_what_a_controller_may_ask_for() {
     let config = load("[lifecycle]\nheartbeat_interval = \"2s\"").expect("a config");
-    assert_eq!(config.lifecycle.max_heartbeat_interval, Duration::from_secs(2));
+    assert_eq!(
+        config.lifecycle.max_heartbeat_interval,
+        Duration::from_secs(2)
+    );
     let config = load("[lifecycle]\nheartbeat_interval = \"200ms\"").expect("a config");
-    assert_eq!(config.lifecycle.min_heartbeat_interval, Duration::from_millis(200));
-    assert_eq!(load("").expect("a config").lifecycle.max_heartbeat_interval, Duration::from_secs(300));
+    assert_eq!(
+        config.lifecycle.min_heartbeat_interval,
+        Duration::from_millis(200)
+    );
+    assert_eq!(
+        load("").expect("a config").lifecycle.max_heartbeat_interval,
+        Duration::from_secs(300)
+    );
 }
 
 #[test]
 fn plaintext_to_another_machine_takes_a_flag() {
     let file = "[controller]\nendpoint = \"http://10.1.2.3:50056\"\n";
     assert_eq!(faults(file).len(), 1);
-    let config = Loader::new().text(file).flag("--insecure", "controller.insecure", ["true"]).load();
+    let config = Loader::new()
+        .text(file)
+        .flag("--insecure", "controller.insecure", ["true"])
+        .load();
     assert!(config.expect("accepted").controller.insecure);
     let in_file = faults(&format!("{file}insecure = true\n"));
-    assert!(in_file.iter().any(|fault| fault.contains("cannot be set in the file")), "{in_file:?}");
+    assert!(
+        in_file
+            .iter()
+            .any(|fault| fault.contains("cannot be set in the file")),
+        "{in_file:?}"
+    );
 }
 
 #[test]
 fn https_needs_an_authority_and_a_client_certificate_needs_its_key() {
     let faults = faults("[controller]\nendpoint = \"https://c\"\nclient_cert = \"cert.pem\"");
-    assert!(faults.iter().any(|fault| fault.contains("controller.ca_cert")), "{faults:?}");
-    assert!(faults.iter().any(|fault| fault.contains("controller.client_key")), "{faults:?}");
+    assert!(
+        faults
+            .iter()
+            .any(|fault| fault.contains("controller.ca_cert")),
+        "{faults:?}"
+    );
+    assert!(
+        faults
+            .iter()
+            .any(|fault| fault.contains("controller.client_key")),
+        "{faults:?}"
+    );
 }
 
 #[test]
@@ -226,17 +287,27 @@ fn enabling_by_flag_goes_before_the_file_and_contradictions_are_refused() {
 fn relative_paths_in_a_file_are_relative_to_it() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("worker.toml");
-    std::fs::write(&path, "[node]\nstate_dir = \"state\"\n[plugins]\ndirs = [\"plugins\"]\n").expect("written");
+    std::fs::write(
+        &path,
+        "[node]\nstate_dir = \"state\"\n[plugins]\ndirs = [\"plugins\"]\n",
+    )
+    .expect("written");
     let config = Loader::new().file(&path).load().expect("a config");
     assert_eq!(config.node.state_dir, dir.path().join("state"));
     assert_eq!(config.plugins.dirs, [dir.path().join("plugins")]);
-    let config = Loader::new().file(&path).flag("--state-dir", "node.state_dir", ["state"]).load();
+    let config = Loader::new()
+        .file(&path)
+        .flag("--state-dir", "node.state_dir", ["state"])
+        .load();
     assert_eq!(config.expect("a config").node.state_dir, Path::new("state"));
 }
 
 #[test]
 fn a_missing_file_is_named() {
-    let error = Loader::new().file("/nowhere/worker.toml").load().expect_err("no such file");
+    let error = Loader::new()
+        .file("/nowhere/worker.toml")
+        .load()
+        .expect_err("no such file");
     assert!(error.to_string().contains("/nowhere/worker.toml"));
 }
 

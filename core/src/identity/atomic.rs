@@ -23,7 +23,11 @@ pub(super) fn create(dir: &Path, name: &str, contents: &[u8]) -> io::Result<()> 
 }
 
 fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(contents)?;
     file.sync_all()
 }

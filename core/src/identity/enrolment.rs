@@ -25,7 +25,9 @@ impl EnrolmentRecord {
     }
 
     pub(super) fn at(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self {
+            dir: dir.to_owned(),
+        }
     }
 
     /// Whether some controller has admitted this identity.
@@ -41,9 +43,10 @@ impl EnrolmentRecord {
     /// The record cannot be written.
     pub fn note(&self, endpoint: &str) -> Result<(), IdentityError> {
         match atomic::create(&self.dir, NAME, format!("{endpoint}\n").as_bytes()) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(IdentityError::io("write the enrolment record", self.dir.join(NAME))(error))
-            }
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(IdentityError::io(
+                "write the enrolment record",
+                self.dir.join(NAME),
+            )(error)),
             _ => Ok(()),
         }
     }

@@ -27,12 +27,18 @@ const MAX_BYTES: u64 = 4096;
 pub(super) fn read(dir: &Path) -> Result<Option<SigningKey>, IdentityError> {
     let path = dir.join(NAME);
     let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let file = match OpenOptions::new().read(true).custom_flags(no_follow).open(&path) {
+    let file = match OpenOptions::new()
+        .read(true)
+        .custom_flags(no_follow)
+        .open(&path)
+    {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(IdentityError::io("read the key file", &path)(error)),
     };
-    let metadata = file.metadata().map_err(IdentityError::io("read the key file", &path))?;
+    let metadata = file
+        .metadata()
+        .map_err(IdentityError::io("read the key file", &path))?;
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(IdentityError::OpenKey { path, mode });
@@ -52,7 +58,10 @@ pub(super) fn create(dir: &Path) -> Result<SigningKey, IdentityError> {
     let path = dir.join(NAME);
     let mut secret = Zeroizing::new([0; 32]);
     getrandom::fill(secret.as_mut_slice()).map_err(|source| IdentityError::Random { source })?;
-    let mut bytes = KeypairBytes { secret_key: *secret, public_key: None };
+    let mut bytes = KeypairBytes {
+        secret_key: *secret,
+        public_key: None,
+    };
     let pem = bytes.to_pkcs8_pem(LineEnding::LF);
     bytes.secret_key.zeroize();
     let pem = match pem {

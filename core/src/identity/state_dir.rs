@@ -33,16 +33,25 @@ impl StateDir {
             .mode(0o700)
             .create(path)
             .map_err(IdentityError::io("make the state directory", path))?;
-        let metadata =
-            path.metadata().map_err(IdentityError::io("read the state directory", path))?;
+        let metadata = path
+            .metadata()
+            .map_err(IdentityError::io("read the state directory", path))?;
         if !metadata.is_dir() {
-            return Err(IdentityError::NotADirectory { path: path.to_owned() });
+            return Err(IdentityError::NotADirectory {
+                path: path.to_owned(),
+            });
         }
         let mode = metadata.permissions().mode() & 0o7777;
         if mode & 0o022 != 0 {
-            return Err(IdentityError::OpenDirectory { path: path.to_owned(), mode });
+            return Err(IdentityError::OpenDirectory {
+                path: path.to_owned(),
+                mode,
+            });
         }
-        Ok(Self { path: path.to_owned(), _lock: lock(path)? })
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock(path)?,
+        })
     }
 
     /// Where it is.
@@ -69,7 +78,10 @@ fn lock(dir: &Path) -> Result<File, IdentityError> {
             let mut owner = String::new();
             let read = file.read_to_string(&mut owner);
             let owner = read.ok().and_then(|_| owner.trim().parse().ok());
-            return Err(IdentityError::InUse { path: dir.to_owned(), owner });
+            return Err(IdentityError::InUse {
+                path: dir.to_owned(),
+                owner,
+            });
         }
         Err(errno) => return Err(failed()(errno.into())),
     }
