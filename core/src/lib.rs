@@ -6,4 +6,7 @@ pub mod command;
 pub mod config;
 pub mod control;
 pub mod identity;
+pub mod journal;
 pub mod plugin;
+
+mod unpoisoned;

@@ -1,0 +1,188 @@
+//! One command in the journal.
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Ending, acknowledged::Remembered, content::Content, id_reused};
+use crate::command::{Command, CommandId, FinalState, Outcome};
+
+/// Payloads up to this size stay until the acknowledgement; a longer one is
+/// replaced by its digest as soon as it is no longer needed.
+const KEPT_PAYLOAD_BYTES: usize = 1024;
+
+/// Notes of progress are cut here.
+const NOTE_BYTES: usize = 1024;
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) content: Content,
+    name: String,
+    /// The revision under which it came in.
+    pub(super) accepted: u64,
+    /// Its place in the order of changes.
+    pub(super) revision: u64,
+    /// How often it was delivered.
+    pub(super) deliveries: u32,
+    /// When the handler began, and at which attempt.
+    pub(super) running: Option<(SystemTime, u32)>,
+    pub(super) progress: Option<(u32, Arc<str>)>,
+    /// How often progress was reported.
+    pub(super) progressed: u64,
+    output: BytesMut,
+    output_cut: u64,
+    pub(super) outcome: Option<Arc<Outcome>>,
+    /// The revision at which the outcome came.
+    pub(super) ended: u64,
+    /// Whether a reader told the outcome.
+    pub(super) told: bool,
+    /// The entry is itself the refusal of a reused id.
+    pub(super) is_refusal: bool,
+    /// The name of a command that reused the id, to be refused after this.
+    pub(super) refuse_next: Option<String>,
+}
+
+impl Entry {
+    pub(super) fn new(accepted: u64, command: &Arc<Command>, whole: bool) -> Self {
+        let content = Content::Whole(Arc::clone(command));
+        Self {
+            content: if whole { content } else { content.digested() },
+            name: command.name.clone(),
+            accepted,
+            revision: accepted,
+            deliveries: 1,
+            running: None,
+            progress: None,
+            progressed: 0,
+            output: BytesMut::new(),
+            output_cut: 0,
+            outcome: None,
+            ended: 0,
+            told: false,
+            is_refusal: false,
+            refuse_next: None,
+        }
+    }
+
+    /// The entry of a command whose outcome was acknowledged before.
+    pub(super) fn again(accepted: u64, command: &Command, remembered: &Remembered) -> Self {
+        let outcome = remembered.outcome(command.id, &command.name);
+        Self::ended_as(accepted, remembered.content.clone(), outcome)
+    }
+
+    /// The entry of a command that came under the id of another one.
+    pub(super) fn refusal(accepted: u64, id: CommandId, name: String) -> Self {
+        let outcome = Outcome {
+            id,
+            name,
+            state: FinalState::Rejected,
+            response: Bytes::new(),
+            error: Some(id_reused()),
+            output: Bytes::new(),
+            output_cut: 0,
+            started_at: None,
+            finished_at: SystemTime::now(),
+            attempt: 0,
+        };
+        Self {
+            is_refusal: true,
+            ..Self::ended_as(accepted, Content::Digest([0; 16]), Arc::new(outcome))
+        }
+    }
+
+    fn ended_as(accepted: u64, content: Content, outcome: Arc<Outcome>) -> Self {
+        Self {
+            content,
+            name: outcome.name.clone(),
+            accepted,
+            revision: accepted,
+            deliveries: 2,
+            running: None,
+            progress: None,
+            progressed: 0,
+            output: BytesMut::new(),
+            output_cut: 0,
+            outcome: Some(outcome),
+            ended: accepted,
+            told: false,
+            is_refusal: false,
+            refuse_next: None,
+        }
+    }
+
+    /// Bytes that it keeps of payload, output and response.
+    pub(super) fn bytes(&self) -> usize {
+        let outcome = self
+            .outcome
+            .as_ref()
+            .map_or(0, |outcome| outcome.output.len() + outcome.response.len());
+        self.content.bytes() + self.output.len() + outcome
+    }
+
+    pub(super) fn set_progress(&mut self, permille: u32, note: &str) {
+        let mut end = note.len().min(NOTE_BYTES);
+        while !note.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.progress = Some((permille, note[..end].into()));
+        self.progressed += 1;
+    }
+
+    pub(super) fn append(&mut self, data: &[u8], limit: usize) {
+        let kept = data.len().min(limit.saturating_sub(self.output.len()));
+        self.output.extend_from_slice(&data[..kept]);
+        self.output_cut += (data.len() - kept) as u64;
+    }
+
+    /// Output from `offset` on, `most` bytes of it.
+    pub(super) fn output_from(&self, offset: u64, most: usize) -> Bytes {
+        let kept: &[u8] = match &self.outcome {
+            Some(outcome) => &outcome.output,
+            None => &self.output,
+        };
+        let start = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(kept.len());
+        let end = start.saturating_add(most).min(kept.len());
+        match &self.outcome {
+            Some(outcome) => outcome.output.slice(start..end),
+            None => Bytes::copy_from_slice(&kept[start..end]),
+        }
+    }
+
+    /// `None` if it ended before.
+    pub(super) fn finish(
+        &mut self,
+        id: CommandId,
+        ending: Ending,
+        revision: u64,
+    ) -> Option<Arc<Outcome>> {
+        if self.outcome.is_some() {
+            return None;
+        }
+        if self.content.bytes() > KEPT_PAYLOAD_BYTES {
+            self.content = self.content.clone().digested();
+        }
+        // An outcome never ends before it began, wherever the wall clock went.
+        let finished_at = match self.running {
+            Some((started_at, _)) if started_at > ending.at => started_at,
+            _ => ending.at,
+        };
+        let outcome = Arc::new(Outcome {
+            id,
+            name: self.name.clone(),
+            state: ending.state,
+            response: ending.response,
+            error: ending.error,
+            output: std::mem::take(&mut self.output).freeze(),
+            output_cut: self.output_cut,
+            started_at: self.running.map(|(at, _)| at),
+            finished_at,
+            attempt: self.running.map_or(0, |(_, attempt)| attempt),
+        });
+        self.outcome = Some(Arc::clone(&outcome));
+        self.ended = revision;
+        self.progress = None;
+        Some(outcome)
+    }
+}

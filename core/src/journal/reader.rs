@@ -1,0 +1,216 @@
+//! A cursor over the journal: what a session still has to tell its controller.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    ops::Bound,
+    sync::Arc,
+    time::SystemTime,
+};
+
+use aegis_proto::limits::MAX_CHUNK_BYTES;
+use bytes::Bytes;
+
+use super::{Shared, State, entry::Entry};
+use crate::{
+    command::{CommandId, Outcome},
+    unpoisoned::lock,
+};
+
+/// Something to tell the controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JournalUpdate {
+    /// The worker has it and will answer for its outcome.
+    Accepted {
+        /// Which.
+        id: CommandId,
+    },
+    /// Its handler begins.
+    Running {
+        /// Which.
+        id: CommandId,
+        /// When.
+        started_at: SystemTime,
+        /// 1 for the first.
+        attempt: u32,
+    },
+    /// The newest progress; older ones that were not told yet are skipped.
+    Progress {
+        /// Of which.
+        id: CommandId,
+        /// 0 to 1000, or 1001 where the handler cannot tell.
+        permille: u32,
+        /// For a person.
+        note: String,
+    },
+    /// More output.
+    Output {
+        /// Of which.
+        id: CommandId,
+        /// Bytes before this chunk.
+        offset: u64,
+        /// 64 KiB at the most.
+        data: Bytes,
+    },
+    /// The outcome. All of the command's output was told before, unless the
+    /// outcome was there before the reader was.
+    Finished(Arc<Outcome>),
+}
+
+/// A cursor over the journal. It queues nothing: what it has not told stays in
+/// the journal alone, and a reader that was dropped costs nothing.
+///
+/// Commands take turns, one update each, so that the output of one does not
+/// hold up the outcome of another. States that were overtaken before they could
+/// be told are skipped.
+#[derive(Debug)]
+pub struct JournalReader {
+    shared: Arc<Shared>,
+    /// The newest revision when it was made. Of what was final then only the
+    /// outcome is told.
+    born: u64,
+    /// The newest revision that it has met.
+    met: u64,
+    /// Commands with more to tell.
+    turns: VecDeque<CommandId>,
+    /// What was told of commands without an outcome.
+    told: HashMap<CommandId, Told>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    waits_for_turn: bool,
+    deliveries: u32,
+    accepted: bool,
+    running: bool,
+    progressed: u64,
+    output: u64,
+}
+
+impl JournalReader {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let born = lock(&shared.state).revision;
+        Self {
+            shared,
+            born,
+            met: 0,
+            turns: VecDeque::new(),
+            told: HashMap::new(),
+        }
+    }
+
+    /// The next update; waits for one. Cancel-safe.
+    pub async fn next(&mut self) -> JournalUpdate {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let changed = shared.changed.notified();
+            if let Some(update) = self.ready() {
+                return update;
+            }
+            changed.await;
+        }
+    }
+
+    /// The next update, if there is one now.
+    pub fn ready(&mut self) -> Option<JournalUpdate> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = lock(&shared.state);
+        loop {
+            self.meet_next(&mut state);
+            let id = self.turns.pop_front()?;
+            let told = self.told.entry(id).or_default();
+            told.waits_for_turn = false;
+            let Some(entry) = state.entries.get_mut(&id) else {
+                self.told.remove(&id);
+                continue;
+            };
+            match told.next(id, entry, self.born) {
+                Some(update @ JournalUpdate::Finished(_)) => {
+                    self.told.remove(&id);
+                    return Some(update);
+                }
+                Some(update) => {
+                    told.waits_for_turn = true;
+                    self.turns.push_back(id);
+                    return Some(update);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Gives the entry with the next change a turn.
+    fn meet_next(&mut self, state: &mut State) {
+        let beyond = (Bound::Excluded(self.met), Bound::Unbounded);
+        let Some((&revision, &id)) = state.order.range(beyond).next() else {
+            return;
+        };
+        self.met = revision;
+        state.met = state.met.max(revision);
+        if self.told.len() > 2 * state.entries.len() + 64 {
+            self.told.retain(|id, _| state.entries.contains_key(id));
+        }
+        let told = self.told.entry(id).or_default();
+        if !told.waits_for_turn {
+            told.waits_for_turn = true;
+            self.turns.push_back(id);
+        }
+    }
+}
+
+impl Told {
+    fn next(&mut self, id: CommandId, entry: &mut Entry, born: u64) -> Option<JournalUpdate> {
+        if self.deliveries != entry.deliveries {
+            // Told anew, but for the output: the controller has those bytes.
+            *self = Self {
+                output: self.output,
+                deliveries: entry.deliveries,
+                ..Self::default()
+            };
+        }
+        if let Some(outcome) = &entry.outcome {
+            let outcome = Arc::clone(outcome);
+            if entry.ended > born && !entry.told {
+                if let Some(output) = self.next_output(id, entry) {
+                    return Some(output);
+                }
+            }
+            entry.told = true;
+            return Some(JournalUpdate::Finished(outcome));
+        }
+        if !self.accepted {
+            self.accepted = true;
+            return Some(JournalUpdate::Accepted { id });
+        }
+        if let Some((started_at, attempt)) = entry.running.filter(|_| !self.running) {
+            self.running = true;
+            return Some(JournalUpdate::Running {
+                id,
+                started_at,
+                attempt,
+            });
+        }
+        if let Some((permille, note)) = entry
+            .progress
+            .as_ref()
+            .filter(|_| self.progressed != entry.progressed)
+        {
+            self.progressed = entry.progressed;
+            return Some(JournalUpdate::Progress {
+                id,
+                permille: *permille,
+                note: note.to_string(),
+            });
+        }
+        self.next_output(id, entry)
+    }
+
+    fn next_output(&mut self, id: CommandId, entry: &Entry) -> Option<JournalUpdate> {
+        let data = entry.output_from(self.output, MAX_CHUNK_BYTES);
+        if data.is_empty() {
+            return None;
+        }
+        let offset = self.output;
+        self.output += data.len() as u64;
+        Some(JournalUpdate::Output { id, offset, data })
+    }
+}
