@@ -5,6 +5,7 @@
 pub mod command;
 pub mod config;
 pub mod control;
+pub mod drain;
 pub mod identity;
 pub mod journal;
 pub mod plugin;
