@@ -114,8 +114,7 @@ pub struct AegisBuffer {
     /// Handed to `release` as it is.
     pub owner: *mut c_void,
     /// Frees the bytes.
-    pub release:
-        Option<unsafe extern "C" fn(owner: *mut c_void, data: *const u8, len: usize)>,
+    pub release: Option<unsafe extern "C" fn(owner: *mut c_void, data: *const u8, len: usize)>,
 }
 
 /// The exported constant by which a host knows a plugin. Its symbol is
@@ -226,11 +225,7 @@ pub struct AegisInstanceVtable {
     /// Gives a new config, a JSON object. On `AEGIS_ERROR` the old one stays
     /// in force. May block for a bounded time; never called twice at once.
     pub reconfigure: Option<
-        unsafe extern "C" fn(
-            ctx: *mut c_void,
-            config: AegisBytes,
-            error: *mut AegisBuffer,
-        ) -> u32,
+        unsafe extern "C" fn(ctx: *mut c_void, config: AegisBytes, error: *mut AegisBuffer) -> u32,
     >,
     /// Refuses new calls from now on, waits for the running ones, ends the
     /// plugin's threads. Answers `AEGIS_TIMEOUT` if calls still run after
@@ -320,9 +315,8 @@ pub struct AegisHostVtable {
     >,
     /// Appends to the call's output. What goes beyond the limit is counted and
     /// cut.
-    pub output: Option<
-        unsafe extern "C" fn(host_ctx: *mut c_void, call_id: u64, data: AegisBytes) -> u32,
-    >,
+    pub output:
+        Option<unsafe extern "C" fn(host_ctx: *mut c_void, call_id: u64, data: AegisBytes) -> u32>,
     /// 0, or the `AEGIS_CANCEL_…` that was asked for.
     pub is_cancelled: Option<unsafe extern "C" fn(host_ctx: *mut c_void, call_id: u64) -> u32>,
     /// Writes to the worker's log. `call_id` is 0 outside calls; `target` names
@@ -339,9 +333,8 @@ pub struct AegisHostVtable {
     >,
     /// Finds an interface that the operator granted to this plugin. Null where
     /// the host has none by that id or did not grant it.
-    pub get_interface: Option<
-        unsafe extern "C" fn(host_ctx: *mut c_void, id: AegisBytes) -> *const c_void,
-    >,
+    pub get_interface:
+        Option<unsafe extern "C" fn(host_ctx: *mut c_void, id: AegisBytes) -> *const c_void>,
 }
 
 /// Interface `aegis.schema/1` of a descriptor: the JSON Schemas of a handler,
@@ -363,11 +356,7 @@ pub struct AegisSchemaV1 {
 /// `out` on `AEGIS_OK` and an error document on `AEGIS_ERROR`. The caller
 /// releases `out`.
 pub type AegisJsonFn = Option<
-    unsafe extern "C" fn(
-        host_ctx: *mut c_void,
-        request: AegisBytes,
-        out: *mut AegisBuffer,
-    ) -> u32,
+    unsafe extern "C" fn(host_ctx: *mut c_void, request: AegisBytes, out: *mut AegisBuffer) -> u32,
 >;
 
 /// Interface `aegis.node-control/1` of a host. Grant: `node-control`. No
@@ -435,11 +424,17 @@ unsafe impl Sync for AegisHostVtable {}
 
 impl AegisBytes {
     /// No bytes.
-    pub const EMPTY: Self = Self { data: std::ptr::null(), len: 0 };
+    pub const EMPTY: Self = Self {
+        data: std::ptr::null(),
+        len: 0,
+    };
 
     /// Borrows `bytes`. The caller keeps them alive as long as the receiver may read.
     pub const fn new(bytes: &[u8]) -> Self {
-        Self { data: bytes.as_ptr(), len: bytes.len() }
+        Self {
+            data: bytes.as_ptr(),
+            len: bytes.len(),
+        }
     }
 
     /// The bytes.
@@ -459,6 +454,10 @@ impl AegisBytes {
 
 impl AegisBuffer {
     /// No bytes, nothing to free.
-    pub const EMPTY: Self =
-        Self { data: std::ptr::null(), len: 0, owner: std::ptr::null_mut(), release: None };
+    pub const EMPTY: Self = Self {
+        data: std::ptr::null(),
+        len: 0,
+        owner: std::ptr::null_mut(),
+        release: None,
+    };
 }

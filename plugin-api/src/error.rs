@@ -24,6 +24,13 @@ pub struct HandlerError {
 }
 
 impl HandlerError {
+    /// The code of an error that says: ended because it was asked to.
+    pub const CANCELLED: &'static str = "cancelled";
+    /// The code of a request that does not fit the handler.
+    pub const INVALID_PAYLOAD: &'static str = "invalid-payload";
+    /// The code of a panic.
+    pub const PANICKED: &'static str = "panicked";
+
     /// An error that a retry does not help.
     pub fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self {
@@ -33,6 +40,11 @@ impl HandlerError {
             retryable: false,
             retry_after_ms: None,
         }
+    }
+
+    /// Says that the handler ended because it was asked to.
+    pub fn cancelled(message: impl Into<String>) -> Self {
+        Self::new(Self::CANCELLED, message)
     }
 
     /// Adds what the operator can do next.
@@ -55,6 +67,23 @@ impl HandlerError {
         self.retryable = true;
         self.retry_after_ms = Some(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
         self
+    }
+
+    /// The error document of the ABI.
+    pub fn to_document(&self) -> Vec<u8> {
+        // Strings, a boolean and a number always have a JSON form.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads an error document. One that is not well formed becomes the message
+    /// of an error with the code `malformed-error`.
+    pub fn from_document(document: &[u8]) -> Self {
+        serde_json::from_slice(document).unwrap_or_else(|_| {
+            Self::new(
+                "malformed-error",
+                String::from_utf8_lossy(document).into_owned(),
+            )
+        })
     }
 }
 

@@ -1,5 +1,8 @@
 //! The manifest: what a plugin file says of itself before any of its code runs.
 
+#[doc(hidden)]
+pub mod build;
+
 use serde::{Deserialize, Serialize};
 
 use crate::spec::Effect;
@@ -12,6 +15,13 @@ pub const MACH_O_SECTION: &str = "__aegis";
 pub const SYMBOL_PREFIX: &str = "aegis_plugin_v1_";
 /// The longest manifest that a host reads, in bytes.
 pub const MAX_MANIFEST_BYTES: usize = 256 * 1024;
+
+/// Name and version of this crate.
+pub const SDK: &str = concat!("aegis-plugin-api ", env!("CARGO_PKG_VERSION"));
+/// The compiler that this crate is built with.
+pub const TOOLCHAIN: &str = env!("AEGIS_TOOLCHAIN");
+/// The target that this crate is built for.
+pub const TARGET: &str = env!("AEGIS_TARGET");
 
 /// The document in the section. Unknown keys are ignored, so that it can grow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

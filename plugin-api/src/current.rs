@@ -1,0 +1,49 @@
+//! Which call the thread is in.
+
+use std::cell::RefCell;
+
+use crate::Host;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+}
+
+/// A call, for what is logged in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Current {
+    pub(crate) host: Host,
+    pub(crate) call: u64,
+}
+
+impl Current {
+    pub(crate) fn new(host: &Host, call: u64) -> Self {
+        Self {
+            host: host.clone(),
+            call,
+        }
+    }
+
+    /// Makes it the thread's until the guard is dropped.
+    pub(crate) fn enter(&self) -> Entered {
+        let before = CURRENT.try_with(|current| current.replace(Some(self.clone())));
+        Entered(before.ok().flatten())
+    }
+
+    /// The thread's own.
+    pub(crate) fn of_this_thread() -> Option<Self> {
+        CURRENT
+            .try_with(|current| current.borrow().clone())
+            .ok()
+            .flatten()
+    }
+}
+
+/// Puts back what was before.
+pub(crate) struct Entered(Option<Current>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let before = self.0.take();
+        let _ = CURRENT.try_with(|current| current.replace(before));
+    }
+}
