@@ -86,6 +86,10 @@ pub mod error_info {
     pub const DOMAIN: &str = "aegis.cluster";
     /// Attest again.
     pub const TOKEN_EXPIRED: &str = "TOKEN_EXPIRED";
+    /// The token is malformed, tampered with or another node's: attest again.
+    pub const TOKEN_INVALID: &str = "TOKEN_INVALID";
+    /// The envelope's signature is not the pinned key's: attest again.
+    pub const SIGNATURE_INVALID: &str = "SIGNATURE_INVALID";
     /// Attest and register again.
     pub const NODE_UNKNOWN: &str = "NODE_UNKNOWN";
     /// Stop trying.
