@@ -22,6 +22,7 @@ mod telemetry;
 
 pub use duration::{MalformedDuration, parse_duration};
 pub use endpoint::is_loopback;
+pub(crate) use endpoint::is_plaintext;
 pub use fault::{ConfigError, Fault, Origin};
 pub use loader::Loader;
 pub use model::Config;

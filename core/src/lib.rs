@@ -2,6 +2,8 @@
 //! journal, catalog, plugin host, config. It knows how to live in a cluster; it
 //! knows no command.
 
+pub mod client;
+pub mod clock;
 pub mod command;
 pub mod config;
 pub mod control;
