@@ -10,6 +10,7 @@ pub mod control;
 pub mod drain;
 pub mod identity;
 pub mod journal;
+pub mod lifecycle;
 pub mod plugin;
 
 mod unpoisoned;

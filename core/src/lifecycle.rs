@@ -1,0 +1,4 @@
+//! The life of a node.
+
+mod backoff;
+mod machine;
