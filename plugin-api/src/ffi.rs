@@ -4,6 +4,7 @@
 
 mod buffer;
 mod entry;
+pub(crate) mod loopback;
 mod port;
 mod read;
 

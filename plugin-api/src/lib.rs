@@ -67,13 +67,14 @@ mod plugin;
 mod port;
 mod runtime;
 mod spec;
+pub mod testing;
 
 pub use built_in::{BuiltIn, built_ins};
 pub use cancel::{CancelReason, Cancellation};
 pub use context::Context;
 pub use error::HandlerError;
 pub use handler::{BlockingHandler, Handler};
-pub use host::{Host, HostInterface};
+pub use host::{ConfigControl, Host, HostInterface, NodeControl};
 pub use node::Node;
 pub use output::Output;
 pub use plugin::{NoFields, Plugin};

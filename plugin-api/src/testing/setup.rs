@@ -1,0 +1,159 @@
+//! What a plugin is started with.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    TestPlugin,
+    book::{Book, Grant},
+};
+use crate::{
+    BuiltIn, HandlerError, HostInterface, Node, built_ins, ffi::loopback, instance::Birth,
+    manifest::Manifest,
+};
+
+/// Which way the harness takes to the plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Through {
+    /// The plugin's Rust code.
+    Rust,
+    /// The C tables, as a worker does.
+    Abi,
+}
+
+/// A plugin that is not yet started.
+pub struct Setup {
+    plugin: &'static BuiltIn,
+    through: Through,
+    config: Vec<u8>,
+    node: Node,
+    grants: Vec<Grant>,
+}
+
+impl Setup {
+    /// For the linked plugin named `id`, through the C ABI, with an empty
+    /// config and no grants.
+    ///
+    /// # Panics
+    ///
+    /// If no such plugin is linked into this program.
+    pub fn new(id: &str) -> Self {
+        let plugin = built_ins()
+            .find(|plugin| loopback::id(plugin.descriptor_as_if_loaded()) == id.as_bytes())
+            .unwrap_or_else(|| {
+                panic!("no plugin `{id}` is linked into this test; name its crate: `use x as _;`")
+            });
+        Self {
+            plugin,
+            through: Through::Abi,
+            config: b"{}".to_vec(),
+            node: Node {
+                node_id: "5f0c7a52-6a54-4e0b-8c2e-0d6f6f1f7a11".to_owned(),
+                role: "worker".to_owned(),
+                tags: vec!["test".to_owned()],
+                worker_version: "0.0.0".to_owned(),
+            },
+            grants: Vec::new(),
+        }
+    }
+
+    /// Chooses the way.
+    #[must_use]
+    pub fn through(mut self, through: Through) -> Self {
+        self.through = through;
+        self
+    }
+
+    /// Gives the plugin a config.
+    ///
+    /// # Panics
+    ///
+    /// If `config` has no JSON form.
+    #[must_use]
+    pub fn config(mut self, config: impl Serialize) -> Self {
+        self.config = serde_json::to_vec(&config).expect("a config has a JSON form");
+        self
+    }
+
+    /// Puts it on another node.
+    #[must_use]
+    pub fn node(mut self, node: Node) -> Self {
+        self.node = node;
+        self
+    }
+
+    /// Grants a host interface. `answer` is called with a function's name, as
+    /// in [`HostInterface::FUNCTIONS`], and its request.
+    #[must_use]
+    pub fn grant<I: HostInterface>(
+        mut self,
+        answer: impl Fn(&str, Value) -> Result<Value, HandlerError> + Send + Sync + 'static,
+    ) -> Self {
+        self.grants.push(Grant {
+            interface: I::ID,
+            functions: I::FUNCTIONS,
+            answer: Box::new(answer),
+        });
+        self
+    }
+
+    /// Starts the plugin.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not start.
+    ///
+    /// # Panics
+    ///
+    /// If its manifest cannot be read.
+    pub fn start(self) -> Result<TestPlugin, HandlerError> {
+        let descriptor = self.plugin.descriptor_as_if_loaded();
+        let manifest: Manifest = serde_json::from_slice(loopback::manifest(descriptor))
+            .expect("a descriptor carries a manifest");
+        let state_dir = StateDir::new();
+        let book = Arc::new(Book::new(self.grants));
+        let birth = Birth {
+            port: Box::new(Arc::clone(&book)),
+            config: &self.config,
+            node: self.node,
+            state_dir: state_dir.0.clone(),
+        };
+        let engine = match (self.through, self.plugin.create()) {
+            (Through::Rust, Some(create)) => create(birth)?,
+            (Through::Rust, None) => panic!("the plugin was not made with `export_plugin!`"),
+            (Through::Abi, _) => loopback::create(descriptor, birth)?,
+        };
+        Ok(TestPlugin::new(
+            engine, book, manifest, descriptor, state_dir,
+        ))
+    }
+}
+
+/// A directory that goes when the plugin does.
+pub(super) struct StateDir(pub(super) PathBuf);
+
+impl StateDir {
+    fn new() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("aegis-plugin-test-{}-{count}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).expect("the temporary directory can be written to");
+        Self(path)
+    }
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
