@@ -24,6 +24,7 @@ pub use duration::{MalformedDuration, parse_duration};
 pub use endpoint::is_loopback;
 pub(crate) use endpoint::is_plaintext;
 pub use fault::{ConfigError, Fault, Origin};
+pub(crate) use handlers::is_name;
 pub use loader::Loader;
 pub use model::Config;
 pub use sources::ENVIRONMENT;

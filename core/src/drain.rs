@@ -122,6 +122,11 @@ impl NodeState {
         self.drain_changed();
     }
 
+    /// Whether the worker is on its way out.
+    pub fn is_ending(&self) -> bool {
+        lock(&self.state).ending
+    }
+
     /// Handlers that have begun and have not returned, given up on or not.
     pub fn active(&self) -> u32 {
         u32::try_from(lock(&self.state).active.len()).unwrap_or(u32::MAX)
@@ -141,10 +146,10 @@ impl NodeState {
     /// handler runs while draining.
     pub(crate) fn begin(&self, id: CommandId, command: ActiveCommand) -> Result<(), Closed> {
         let mut state = lock(&self.state);
-        if !command.runs_while_draining {
-            if let Some(closed) = state.closed() {
-                return Err(closed);
-            }
+        if !command.runs_while_draining
+            && let Some(closed) = state.closed()
+        {
+            return Err(closed);
         }
         state.active.insert(id, command);
         Ok(())

@@ -177,8 +177,10 @@ impl Journal {
     /// under the same id, rejected as `id-reused`. So both deliveries are
     /// answered, one after the other, and no acknowledgement of one can be
     /// taken for that of the other.
-    pub fn accept(&self, command: &Arc<Command>) -> Acceptance {
-        let acceptance = lock(&self.shared.state).accept(command);
+    ///
+    /// `reserved` commands find room where others don't.
+    pub fn accept(&self, command: &Arc<Command>, reserved: bool) -> Acceptance {
+        let acceptance = lock(&self.shared.state).accept(command, reserved);
         if acceptance != Acceptance::Dropped {
             self.shared.changed.notify_waiters();
         }
@@ -237,9 +239,10 @@ impl Journal {
     pub fn acknowledge(&self, ids: &[CommandId]) {
         let (refused, emptied) = {
             let mut state = lock(&self.shared.state);
-            let refused = ids
-                .iter()
-                .fold(false, |any, id| state.acknowledge(*id) || any);
+            let mut refused = false;
+            for id in ids {
+                refused |= state.acknowledge(*id);
+            }
             (refused, state.outbox == 0)
         };
         if refused {
@@ -287,7 +290,7 @@ impl Journal {
 }
 
 impl State {
-    fn accept(&mut self, command: &Arc<Command>) -> Acceptance {
+    fn accept(&mut self, command: &Arc<Command>, reserved: bool) -> Acceptance {
         let id = command.id;
         if let Some(entry) = self.entries.get_mut(&id) {
             let known = match self.acknowledged.recall(id) {
@@ -323,12 +326,14 @@ impl State {
             self.insert(id, entry);
             return acceptance;
         }
-        if self.entries.len() >= self.limits.held.saturating_mul(2) {
+        let room = if reserved { RESERVED } else { 0 };
+        if self.entries.len() >= self.limits.held.saturating_mul(2).saturating_add(room) {
             self.counters.dropped += 1;
             return Acceptance::Dropped;
         }
-        let full = self.entries.len() >= self.limits.held
-            || self.bytes.saturating_add(command.payload.len()) > self.limits.held_bytes;
+        let full = !reserved
+            && (self.entries.len() >= self.limits.held
+                || self.bytes.saturating_add(command.payload.len()) > self.limits.held_bytes);
         self.insert(id, Entry::new(self.revision + 1, command, !full));
         if full {
             Acceptance::Full
@@ -396,6 +401,9 @@ impl State {
         true
     }
 }
+
+/// Room that is kept for reserved commands beyond the last limit.
+const RESERVED: usize = 256;
 
 fn id_reused() -> HandlerError {
     HandlerError::new(

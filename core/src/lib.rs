@@ -7,10 +7,13 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod control;
+pub mod dispatch;
 pub mod drain;
 pub mod identity;
 pub mod journal;
 pub mod lifecycle;
 pub mod plugin;
+pub mod policy;
+pub mod pushed_config;
 
 mod unpoisoned;

@@ -99,7 +99,7 @@ fn handler(handlers: &Section<'_>, name: &str) -> HandlerConfig {
 }
 
 /// Whether a command or a plugin can have this name.
-pub(super) fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME_BYTES
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name

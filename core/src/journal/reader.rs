@@ -169,10 +169,11 @@ impl Told {
         }
         if let Some(outcome) = &entry.outcome {
             let outcome = Arc::clone(outcome);
-            if entry.ended > born && !entry.told {
-                if let Some(output) = self.next_output(id, entry) {
-                    return Some(output);
-                }
+            if entry.ended > born
+                && !entry.told
+                && let Some(output) = self.next_output(id, entry)
+            {
+                return Some(output);
             }
             entry.told = true;
             return Some(JournalUpdate::Finished(outcome));

@@ -50,7 +50,7 @@ fn a_reader_tells_each_state_once_and_in_order() {
     let journal = Journal::new(1024);
     let mut reader = journal.reader();
     let id = command(1).id;
-    assert_eq!(journal.accept(&command(1)), Acceptance::New);
+    assert_eq!(journal.accept(&command(1), false), Acceptance::New);
     assert_eq!(all(&mut reader), [JournalUpdate::Accepted { id }]);
     journal.running(id, UNIX_EPOCH, 1);
     journal.progress(id, 10, "a");
@@ -97,7 +97,7 @@ fn a_reader_tells_each_state_once_and_in_order() {
 fn output_beyond_the_limit_is_counted_and_cut() {
     let journal = Journal::new(4);
     let id = command(1).id;
-    journal.accept(&command(1));
+    journal.accept(&command(1), false);
     journal.output(id, b"abc");
     journal.output(id, b"def");
     let outcome = journal.finish(id, succeeded()).expect("its first end");
@@ -110,7 +110,7 @@ fn output_beyond_the_limit_is_counted_and_cut() {
 #[test]
 fn a_second_end_changes_nothing() {
     let journal = Journal::new(4);
-    journal.accept(&command(1));
+    journal.accept(&command(1), false);
     assert!(journal.finish(command(1).id, succeeded()).is_some());
     let other = Ending {
         state: FinalState::Failed,
@@ -127,7 +127,7 @@ fn a_second_end_changes_nothing() {
 fn an_outcome_stays_until_it_was_told_and_acknowledged() {
     let journal = Journal::new(4);
     let id = command(1).id;
-    journal.accept(&command(1));
+    journal.accept(&command(1), false);
     journal.acknowledge(&[id]);
     journal.finish(id, succeeded());
     journal.acknowledge(&[id]);
@@ -151,17 +151,17 @@ fn a_redelivered_id_is_told_again_before_and_after_its_acknowledgement() {
     let journal = Journal::new(4);
     let id = command(1).id;
     let mut reader = journal.reader();
-    journal.accept(&command(1));
+    journal.accept(&command(1), false);
     journal.running(id, UNIX_EPOCH, 1);
     all(&mut reader);
-    assert_eq!(journal.accept(&command(1)), Acceptance::Known);
+    assert_eq!(journal.accept(&command(1), false), Acceptance::Known);
     assert_eq!(all(&mut reader).len(), 2, "accepted and running again");
     let first = journal.finish(id, succeeded()).expect("its first end");
     assert_eq!(outcomes(&mut reader), [Arc::clone(&first)]);
-    assert_eq!(journal.accept(&command(1)), Acceptance::Known);
+    assert_eq!(journal.accept(&command(1), false), Acceptance::Known);
     assert_eq!(outcomes(&mut reader), [Arc::clone(&first)]);
     journal.acknowledge(&[id]);
-    assert_eq!(journal.accept(&command(1)), Acceptance::Known);
+    assert_eq!(journal.accept(&command(1), false), Acceptance::Known);
     assert_eq!(outcomes(&mut reader), [first]);
     assert_eq!(journal.outbox_len(), 1);
     journal.acknowledge(&[id]);
@@ -173,8 +173,11 @@ fn a_reused_id_is_refused_after_the_first_command_is_settled() {
     let journal = Journal::new(4);
     let id = command(1).id;
     let mut reader = journal.reader();
-    journal.accept(&command(1));
-    assert_eq!(journal.accept(&named(1, "other")), Acceptance::Reused);
+    journal.accept(&command(1), false);
+    assert_eq!(
+        journal.accept(&named(1, "other"), false),
+        Acceptance::Reused
+    );
     let first = journal.finish(id, succeeded()).expect("its first end");
     assert_eq!(outcomes(&mut reader), [first]);
     journal.acknowledge(&[id]);
@@ -188,10 +191,13 @@ fn a_reused_id_is_refused_after_the_first_command_is_settled() {
     );
     journal.acknowledge(&[id]);
     // The id still belongs to the command that had it first.
-    assert_eq!(journal.accept(&command(1)), Acceptance::Known);
+    assert_eq!(journal.accept(&command(1), false), Acceptance::Known);
     assert_eq!(outcomes(&mut reader)[0].state, FinalState::Succeeded);
     journal.acknowledge(&[id]);
-    assert_eq!(journal.accept(&named(1, "other")), Acceptance::Reused);
+    assert_eq!(
+        journal.accept(&named(1, "other"), false),
+        Acceptance::Reused
+    );
     assert_eq!(outcomes(&mut reader)[0].state, FinalState::Rejected);
 }
 
@@ -200,13 +206,13 @@ fn what_was_acknowledged_long_ago_is_still_known_by_its_state() {
     let journal = Journal::new(1 << 20);
     let mut reader = journal.reader();
     for id in 1..=4 {
-        journal.accept(&command(id));
+        journal.accept(&command(id), false);
         journal.output(command(id).id, &vec![b'x'; 1 << 19]);
         journal.finish(command(id).id, succeeded());
         all(&mut reader);
         journal.acknowledge(&[command(id).id]);
     }
-    assert_eq!(journal.accept(&command(1)), Acceptance::Known);
+    assert_eq!(journal.accept(&command(1), false), Acceptance::Known);
     let outcome = outcomes(&mut reader).pop().expect("an answer");
     assert_eq!(
         (outcome.state, outcome.output.len()),
@@ -226,13 +232,13 @@ fn the_memory_of_acknowledged_ids_is_bounded() {
     });
     let mut reader = journal.reader();
     for id in 1..=5 {
-        journal.accept(&command(id));
+        journal.accept(&command(id), false);
         journal.finish(command(id).id, succeeded());
         all(&mut reader);
         journal.acknowledge(&[command(id).id]);
     }
-    assert_eq!(journal.accept(&command(2)), Acceptance::New);
-    assert_eq!(journal.accept(&command(3)), Acceptance::Known);
+    assert_eq!(journal.accept(&command(2), false), Acceptance::New);
+    assert_eq!(journal.accept(&command(3), false), Acceptance::Known);
 }
 
 #[test]
@@ -241,18 +247,25 @@ fn a_full_journal_takes_commands_only_to_refuse_them_and_then_not_at_all() {
         held: 2,
         ..Default::default()
     });
-    let taken: Vec<_> = (1..=5).map(|id| journal.accept(&command(id))).collect();
+    let taken: Vec<_> = (1..=5)
+        .map(|id| journal.accept(&command(id), false))
+        .collect();
     use Acceptance::{Dropped, Full, New};
     assert_eq!(taken, [New, New, Full, Full, Dropped]);
     assert_eq!(journal.held().len(), 4);
+    assert_eq!(
+        journal.accept(&command(6), true),
+        New,
+        "room is kept for reserved commands"
+    );
 }
 
 #[test]
 fn a_long_output_does_not_hold_up_another_commands_outcome() {
     let journal = Journal::new(1 << 20);
     let mut reader = journal.reader();
-    journal.accept(&command(1));
-    journal.accept(&command(2));
+    journal.accept(&command(1), false);
+    journal.accept(&command(2), false);
     all(&mut reader);
     journal.output(command(1).id, &vec![0; 1 << 20]);
     journal.finish(command(2).id, succeeded());
@@ -273,7 +286,7 @@ async fn a_waiting_reader_and_a_waiting_shutdown_are_woken() {
     let mut reader = journal.reader();
     let told = tokio::spawn(async move { reader.next().await });
     tokio::task::yield_now().await;
-    journal.accept(&command(1));
+    journal.accept(&command(1), false);
     assert_eq!(
         told.await.expect("no panic"),
         JournalUpdate::Accepted { id: command(1).id }
@@ -327,9 +340,9 @@ proptest! {
         let mut told: HashMap<CommandId, Arc<Outcome>> = HashMap::new();
         for step in steps {
             match step {
-                Step::Accept(id) => { journal.accept(&command(id)); }
+                Step::Accept(id) => { journal.accept(&command(id), false); }
                 Step::Reuse(id) if first.contains_key(&command(id).id) => {
-                    prop_assert_eq!(journal.accept(&named(id, "other")), Acceptance::Reused);
+                    prop_assert_eq!(journal.accept(&named(id, "other"), false), Acceptance::Reused);
                 }
                 Step::Reuse(_) => {}
                 Step::Run(id) => journal.running(command(id).id, UNIX_EPOCH, 1),

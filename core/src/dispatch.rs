@@ -1,0 +1,455 @@
+//! Dispatch: from a delivered command to its one outcome.
+//!
+//! The way of a command: the journal knows it → the policy permits it → it
+//! waits for its `not_before` → a slot of its handler's lane is free, or it
+//! queues → its handler begins → its outcome is in the journal.
+//!
+//! What holds:
+//!
+//! * Every command that the journal takes gets exactly one outcome.
+//! * A lane belongs to one command name. Slots, queue and the threads for
+//!   blocking starts are the lane's own, so nothing that one handler does holds
+//!   up another one's commands; what is counted over all of them leaves room
+//!   for handlers that run while draining.
+//! * Plugins are called with no lock held, and never from within a call of
+//!   theirs: a completion only marks work to be started elsewhere.
+//! * A slot is lost while its handler ignores its cancellation, and only then.
+
+mod ending;
+mod execution;
+mod lane;
+mod lanes;
+mod limits;
+mod scheduled;
+mod supervisor;
+mod timers;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use tokio::{runtime::Handle, sync::Notify};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use self::{
+    ending::rejected,
+    execution::{Execution, Target},
+    lane::Lane,
+    lanes::Lanes,
+    timers::Timers,
+};
+use crate::{
+    command::{CancelReason, Command, CommandId, FinalState, HandlerError},
+    drain::NodeState,
+    journal::{Acceptance, Ending, Journal},
+    plugin::{Handlers, Lookup},
+    policy::{self, Policy},
+    unpoisoned::lock,
+};
+
+pub use limits::DispatchLimits;
+
+/// Runs commands. Clones share everything; when the last one is gone, its task
+/// ends and what still runs is no longer watched, so end it with
+/// [`shut_down`](Self::shut_down).
+#[derive(Debug, Clone)]
+pub struct Dispatcher {
+    shared: Arc<Shared>,
+    _stop: Arc<DropGuard>,
+}
+
+/// A handler that holds slots although it was given up on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WedgedHandler {
+    /// The command's name.
+    pub name: String,
+    /// Its plugin.
+    pub plugin: String,
+    /// Slots that are lost until its calls return.
+    pub lost_slots: u32,
+}
+
+struct Shared {
+    journal: Journal,
+    node: Arc<NodeState>,
+    handlers: Arc<dyn Handlers>,
+    policy: Policy,
+    limits: DispatchLimits,
+    lanes: Lanes,
+    /// Commands that wait or whose handler has not returned, but for those that
+    /// run inline on the thread that submitted them.
+    live: Mutex<HashMap<CommandId, Live>>,
+    timers: Timers,
+    /// Commands without an outcome.
+    unsettled: AtomicUsize,
+    /// Every command has an outcome.
+    settled: Notify,
+    /// Nothing is taken any more.
+    closed: AtomicBool,
+    runtime: Handle,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Something that a cancel can reach.
+#[derive(Clone)]
+enum Live {
+    /// It waits for its `not_before`.
+    Scheduled(Arc<scheduled::Scheduled>),
+    /// It waits in its lane, or its handler runs.
+    Admitted(Arc<Execution>),
+}
+
+/// What is to become of a command, decided before anything is done with it.
+struct Admission {
+    decision: Result<(Target, Arc<Lane>), HandlerError>,
+    /// It runs while draining, and so finds room where others don't.
+    reserved: bool,
+}
+
+impl Dispatcher {
+    /// Makes a dispatcher and starts its task on the current runtime.
+    ///
+    /// Handlers that may block occupy the runtime's blocking threads, at most
+    /// [`DispatchLimits::blocking_starts`] for each command name.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn new(
+        journal: Journal,
+        node: Arc<NodeState>,
+        handlers: Arc<dyn Handlers>,
+        policy: Policy,
+        limits: DispatchLimits,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            journal,
+            node,
+            handlers,
+            policy,
+            limits,
+            lanes: Lanes::default(),
+            live: Mutex::default(),
+            timers: Timers::default(),
+            unsettled: AtomicUsize::new(0),
+            settled: Notify::new(),
+            closed: AtomicBool::new(false),
+            runtime: Handle::current(),
+            tasks: TaskTracker::new(),
+            stop: stop.clone(),
+        });
+        shared.tasks.spawn(supervisor::run(Arc::clone(&shared)));
+        Self {
+            shared,
+            _stop: Arc::new(stop.drop_guard()),
+        }
+    }
+
+    /// Takes a command. Never waits for a handler, but for one that may run
+    /// inline; every answer, refusals included, appears in the journal.
+    pub fn submit(&self, command: Command) {
+        let shared = &self.shared;
+        let command = Arc::new(command);
+        let admission = shared.admit(&command);
+        let refusal = match shared.journal.accept(&command, admission.reserved) {
+            Acceptance::New => admission.decision,
+            Acceptance::Full => Err(shared.journal_full()),
+            Acceptance::Dropped => {
+                tracing::warn!(id = %command.id, "the journal is full: a command was not taken");
+                return;
+            }
+            Acceptance::Reused => {
+                tracing::warn!(
+                    id = %command.id, name = command.name,
+                    "a command came under the id of another one and is not run"
+                );
+                return;
+            }
+            Acceptance::Known => return,
+        };
+        shared.unsettled.fetch_add(1, Ordering::AcqRel);
+        match refusal {
+            Ok((target, lane)) => shared.enter(command, target, lane),
+            Err(error) => shared.reject(&command, error),
+        }
+    }
+
+    /// Asks that a command end, at whatever state it is. Ids that are unknown
+    /// or over are ignored. `note` is for the person who reads the outcome.
+    pub fn cancel(&self, id: CommandId, reason: CancelReason, note: &str) {
+        self.shared.cancel(id, reason, note);
+    }
+
+    /// Handlers that have begun and have not returned.
+    pub fn active(&self) -> u32 {
+        self.shared.node.active()
+    }
+
+    /// The commands of those handlers.
+    pub fn running(&self) -> Vec<CommandId> {
+        self.shared.node.running()
+    }
+
+    /// The handlers that hold slots although they were given up on.
+    pub fn wedged(&self) -> Vec<WedgedHandler> {
+        self.shared.lanes.wedged()
+    }
+
+    /// Ends all work and then the dispatcher's own task. The node says that it
+    /// drains; what waits is cancelled; what runs has `timeout`, is then
+    /// cancelled, and is given up on after the graces of [`DispatchLimits`].
+    /// When this returns, every command has an outcome.
+    pub async fn shut_down(&self, timeout: Duration) {
+        let shared = &self.shared;
+        shared.node.end();
+        shared.cancel_waiting(CancelReason::Shutdown, "the worker shut down before it ran");
+        if tokio::time::timeout(timeout, shared.all_settled())
+            .await
+            .is_err()
+        {
+            shared.closed.store(true, Ordering::Release);
+            shared.end_all().await;
+        }
+        shared.closed.store(true, Ordering::Release);
+        shared.end_all().await;
+        shared.forget_calls();
+        shared.stop.cancel();
+        shared.tasks.close();
+        shared.tasks.wait().await;
+    }
+}
+
+impl Shared {
+    /// Decides about a command from what is known now. Changes nothing.
+    fn admit(&self, command: &Command) -> Admission {
+        let mut admission = Admission {
+            decision: Err(policy::unknown(&command.name, None)),
+            reserved: false,
+        };
+        self.handlers.lookup(&command.name, &mut |lookup| {
+            admission.decision = match lookup {
+                Lookup::Unknown { nearest } => Err(policy::unknown(&command.name, nearest)),
+                Lookup::Disabled { reason } => Err(policy::disabled(&command.name, reason)),
+                Lookup::Found(handler) => {
+                    admission.reserved = handler.info.runs_while_draining;
+                    self.policy.decide(command, &handler.info).map(|permit| {
+                        let lane = self.lanes.of(&handler.info, permit.concurrency);
+                        (Target::new(handler, permit.timeout), lane)
+                    })
+                }
+            };
+        });
+        if admission.decision.is_ok() {
+            let closed = self.closed.load(Ordering::Acquire);
+            if let Some(reason) = self.node.closed().filter(|_| closed || !admission.reserved) {
+                admission.decision = Err(ending::draining(&reason.reason));
+            }
+        }
+        admission
+    }
+
+    /// Schedules, queues or begins a permitted command.
+    fn enter(self: &Arc<Self>, command: Arc<Command>, target: Target, lane: Arc<Lane>) {
+        let now = SystemTime::now();
+        if command.start_by.is_some_and(|start_by| now > start_by)
+            || command
+                .start_by
+                .zip(command.not_before)
+                .is_some_and(|(by, from)| from > by)
+        {
+            self.settle(command.id, ending::expired(command.start_by));
+            return;
+        }
+        if command
+            .not_before
+            .is_some_and(|not_before| now < not_before)
+        {
+            self.schedule(command, lane);
+            return;
+        }
+        let execution = Execution::new(Arc::clone(self), command, target, Arc::clone(&lane));
+        match lane.enter(&execution, &self.limits) {
+            lane::Entry::Begin => self.run(Arc::clone(&execution)),
+            lane::Entry::Queued => {
+                execution.queued();
+                // The lane may have grown since.
+                self.pump(&execution.lane);
+            }
+            lane::Entry::Refused(error) => self.reject(&execution.command, error),
+        }
+    }
+
+    /// Begins the handler of a command that has a slot, and then, as long as
+    /// handlers end at once, of those that queue behind it.
+    fn run(self: &Arc<Self>, first: Arc<Execution>) {
+        let mut next = Some(first);
+        while let Some(execution) = next {
+            next = match execution.begin() {
+                execution::Begun::Over => execution.lane.leave(&self.limits),
+                execution::Begun::Pending => None,
+            };
+        }
+    }
+
+    /// Starts what a lane has room for, on a task of its own: whoever calls
+    /// this may be a plugin.
+    fn pump(self: &Arc<Self>, lane: &Arc<Lane>) {
+        if let Some(execution) = lane.next(&self.limits) {
+            let shared = Arc::clone(self);
+            self.tasks.spawn_on(
+                async move {
+                    let lane = Arc::clone(&execution.lane);
+                    shared.run(execution);
+                    shared.pump(&lane);
+                },
+                &self.runtime,
+            );
+        }
+    }
+
+    /// Writes the one outcome of a command. Whether this was it.
+    fn settle(&self, id: CommandId, ending: Ending) -> bool {
+        let Some(outcome) = self.journal.finish(id, ending) else {
+            return false;
+        };
+        match (&outcome.state, &outcome.error) {
+            (FinalState::Succeeded, _) => {
+                tracing::debug!(id = %id, name = outcome.name, "command succeeded");
+            }
+            (state, Some(error)) => tracing::info!(
+                id = %id, name = outcome.name, state = ?state, code = %error.code,
+                "{}", error.message
+            ),
+            (state, None) => {
+                tracing::info!(id = %id, name = outcome.name, state = ?state, "command ended");
+            }
+        }
+        if self.unsettled.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.settled.notify_waiters();
+        }
+        true
+    }
+
+    fn reject(&self, command: &Command, error: HandlerError) {
+        self.settle(command.id, rejected(error));
+    }
+
+    fn journal_full(&self) -> HandlerError {
+        ending::overloaded(
+            "this node holds as many commands and outcomes as it can",
+            self.limits.retry_after,
+        )
+    }
+
+    fn cancel(self: &Arc<Self>, id: CommandId, reason: CancelReason, note: &str) {
+        let live = lock(&self.live).get(&id).cloned();
+        match live {
+            Some(Live::Scheduled(scheduled)) => self.cancel_scheduled(&scheduled, reason, note),
+            Some(Live::Admitted(execution)) => execution.cancel(reason, note),
+            None => {}
+        }
+    }
+
+    /// Cancels what has not begun.
+    fn cancel_waiting(self: &Arc<Self>, reason: CancelReason, note: &str) {
+        for live in self.everything() {
+            match live {
+                Live::Scheduled(scheduled) => self.cancel_scheduled(&scheduled, reason, note),
+                Live::Admitted(execution) => {
+                    execution.cancel_if_queued(reason, note);
+                }
+            }
+        }
+    }
+
+    fn cancel_all(self: &Arc<Self>, reason: CancelReason, note: &str) {
+        for live in self.everything() {
+            match live {
+                Live::Scheduled(scheduled) => self.cancel_scheduled(&scheduled, reason, note),
+                Live::Admitted(execution) => execution.cancel(reason, note),
+            }
+        }
+    }
+
+    fn everything(&self) -> Vec<Live> {
+        lock(&self.live).values().cloned().collect()
+    }
+
+    /// Rejects what queues on a node that drains now.
+    fn reject_queued(&self) {
+        let Some(closed) = self.node.closed() else {
+            return;
+        };
+        for live in self.everything() {
+            if let Live::Admitted(execution) = live {
+                execution.reject_if_drained(&closed.reason);
+            }
+        }
+    }
+
+    async fn all_settled(&self) {
+        loop {
+            let settled = self.settled.notified();
+            if self.unsettled.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// Cancels until nothing is left, for a command that was submitted while
+    /// the dispatcher closed may show up late.
+    async fn end_all(self: &Arc<Self>) {
+        let graces = self.limits.cancel_grace + self.limits.abandon_grace;
+        while self.unsettled.load(Ordering::Acquire) > 0 {
+            self.cancel_all(CancelReason::Shutdown, "the worker shuts down");
+            let settled = tokio::time::timeout(graces + SHUT_DOWN_SLACK, self.all_settled());
+            if settled.await.is_err() {
+                // What runs inline on somebody else's thread has no timer that
+                // ends it within the graces.
+                for id in self.node.running() {
+                    self.settle(id, ending::given_up(None));
+                }
+            }
+        }
+    }
+
+    /// Has the plugins' hosts forget calls that were given up on, so that a
+    /// late completion reaches nobody.
+    fn forget_calls(&self) {
+        for live in std::mem::take(&mut *lock(&self.live)).into_values() {
+            if let Live::Admitted(execution) = live {
+                execution.forget();
+            }
+        }
+    }
+}
+
+/// How long after the graces the last outcomes are waited for.
+const SHUT_DOWN_SLACK: Duration = Duration::from_secs(1);
+
+/// What a handler is given that came without a payload.
+const EMPTY_PAYLOAD: Bytes = Bytes::from_static(b"{}");
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("limits", &self.limits)
+            .field("unsettled", &self.unsettled)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! What each way of ending means: the states and codes of outcomes.
+
+use std::time::{Duration, SystemTime};
+
+use aegis_proto::error_code;
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use crate::{
+    command::{CancelReason, FinalState, HandlerError},
+    journal::Ending,
+    plugin::Completion,
+};
+
+/// A cancel that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cancel {
+    pub(super) reason: CancelReason,
+    pub(super) note: String,
+}
+
+/// It was not run.
+pub(super) fn rejected(error: HandlerError) -> Ending {
+    ended(FinalState::Rejected, error)
+}
+
+/// It was not run, for it is too late.
+pub(super) fn expired(start_by: Option<SystemTime>) -> Ending {
+    let by = start_by.map_or_else(String::new, |by| {
+        format!(
+            ": it was to start by {}",
+            DateTime::<Utc>::from(by).to_rfc3339_opts(SecondsFormat::Millis, true)
+        )
+    });
+    ended(
+        FinalState::Expired,
+        HandlerError::new(
+            error_code::EXPIRED,
+            format!("the command came too late to run{by}"),
+        )
+        .help("submit it again with a later start_by"),
+    )
+}
+
+/// It was cancelled before its handler began.
+pub(super) fn cancelled_before_start(cancel: &Cancel) -> Ending {
+    ended(FinalState::Cancelled, cancelled(cancel, None))
+}
+
+/// The handler ignored its cancellation and every grace.
+pub(super) fn given_up(cancel: Option<&Cancel>) -> Ending {
+    let (code, why) = match cancel {
+        Some(Cancel {
+            reason: CancelReason::Deadline,
+            ..
+        }) => (error_code::DEADLINE_EXCEEDED, "its timeout passed"),
+        _ => (error_code::ABANDONED, "it was cancelled"),
+    };
+    ended(
+        FinalState::Unknown,
+        HandlerError::new(
+            code,
+            format!(
+                "{why}, and its handler neither returned nor can be stopped; it may or may not \
+                 have taken effect"
+            ),
+        )
+        .help("its slot stays taken until it returns; a restart of the worker frees it"),
+    )
+}
+
+/// The handler returned.
+pub(super) fn completed(completion: Completion, cancel: Option<&Cancel>) -> Ending {
+    match (completion, cancel) {
+        // It did its work, late or not: that is the truth.
+        (Completion::Succeeded(response), _) => Ending {
+            state: FinalState::Succeeded,
+            response,
+            error: None,
+            at: SystemTime::now(),
+        },
+        (Completion::Panicked(error), _) => ended(
+            FinalState::Failed,
+            HandlerError {
+                code: error_code::PANICKED.into(),
+                ..error
+            },
+        ),
+        (Completion::Failed(error), None) => ended(FinalState::Failed, error),
+        (Completion::Cancelled(error), None) => ended(
+            FinalState::Failed,
+            error.unwrap_or_else(|| {
+                HandlerError::new(
+                    error_code::PLUGIN_FAULT,
+                    "the handler said that it was cancelled, but nobody had cancelled it",
+                )
+            }),
+        ),
+        (Completion::Failed(error), Some(cancel)) => {
+            ended(FinalState::Cancelled, cancelled(cancel, Some(&error)))
+        }
+        (Completion::Cancelled(error), Some(cancel)) => {
+            ended(FinalState::Cancelled, cancelled(cancel, error.as_ref()))
+        }
+    }
+}
+
+/// The node takes no new work.
+pub(super) fn draining(reason: &str) -> HandlerError {
+    HandlerError::new(
+        error_code::DRAINING,
+        format!("this node drains and takes no new work: {reason}"),
+    )
+    .help("submit it to another node, or undo the drain with `aegisctl drain NODE --undo`")
+    .retryable()
+}
+
+/// There is no room for it.
+pub(super) fn overloaded(what: &str, retry_after: Duration) -> HandlerError {
+    HandlerError::new(error_code::OVERLOADED, what).retry_after(retry_after)
+}
+
+fn cancelled(cancel: &Cancel, error: Option<&HandlerError>) -> HandlerError {
+    let (code, what) = match cancel.reason {
+        CancelReason::Deadline => (error_code::DEADLINE_EXCEEDED, "its timeout passed"),
+        CancelReason::Shutdown => (error_code::CANCELLED, "the worker shut down"),
+        CancelReason::Requested | CancelReason::Abandon => {
+            (error_code::CANCELLED, "it was cancelled")
+        }
+    };
+    let mut message = what.to_owned();
+    if !cancel.note.is_empty() && cancel.note != what {
+        message.push_str(": ");
+        message.push_str(&cancel.note);
+    }
+    if let Some(error) = error {
+        message.push_str("; its handler ended with: ");
+        message.push_str(&error.to_string());
+    }
+    let own = HandlerError::new(code, message);
+    match cancel.reason {
+        CancelReason::Deadline => own.help("submit it with a longer timeout, if the config allows"),
+        CancelReason::Shutdown => own.retryable(),
+        CancelReason::Requested | CancelReason::Abandon => own,
+    }
+}
+
+fn ended(state: FinalState, error: HandlerError) -> Ending {
+    Ending {
+        state,
+        response: Bytes::new(),
+        error: Some(error),
+        at: SystemTime::now(),
+    }
+}

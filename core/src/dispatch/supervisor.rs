@@ -1,0 +1,50 @@
+//! The dispatcher's one task: it fires timers and watches the drain. It calls
+//! no plugin, for a plugin that blocks must not stop the clock of the others.
+
+use std::{future, sync::Arc, time::Instant};
+
+use super::{Shared, timers::Due};
+use crate::command::CancelReason;
+
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut drain = shared.node.subscribe_drain();
+    // A drain may have begun before.
+    drain.mark_changed();
+    let mut deadline = None;
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = shared.timers.changed.notified() => {}
+            () = until(shared.timers.next()) => fire(&shared),
+            () = until(deadline) => {
+                deadline = None;
+                for id in shared.node.drain_deadline().into_iter().flat_map(|(_, ids)| ids) {
+                    shared.cancel(id, CancelReason::Requested, "the drain's deadline passed");
+                }
+            }
+            changed = drain.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                shared.reject_queued();
+                deadline = shared.node.drain_deadline().map(|(at, _)| at);
+            }
+        }
+    }
+}
+
+fn fire(shared: &Arc<Shared>) {
+    while let Some((key, due)) = shared.timers.due(Instant::now()) {
+        match due {
+            Due::Execution(execution) => execution.timer_fired(key),
+            Due::Scheduled(scheduled) => shared.scheduled_timer_fired(&scheduled, key),
+        }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => future::pending().await,
+    }
+}

@@ -1,0 +1,106 @@
+//! The key `worker` of a pushed config: the worker's own reloadable settings.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
+
+use crate::{
+    command::HandlerError,
+    config::{is_name, parse_duration},
+};
+
+/// What a pushed config sets of the worker itself. Strict: an unknown key is
+/// an error.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerSettings {
+    /// Within the bounds of the local file.
+    #[serde(default, deserialize_with = "duration")]
+    pub heartbeat_interval: Option<Duration>,
+    /// As in `info` or `info,aegis_core=debug`.
+    #[serde(default, deserialize_with = "log_level")]
+    pub log_level: Option<String>,
+    /// By command name.
+    #[serde(default)]
+    pub handlers: BTreeMap<String, HandlerSettings>,
+}
+
+/// What a pushed config sets of one handler. It narrows what the local file
+/// allows and never widens it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandlerSettings {
+    /// False turns the handler off; true changes nothing.
+    #[serde(default)]
+    pub enabled: Option<bool>,
+    /// The longest timeout.
+    #[serde(default, deserialize_with = "duration")]
+    pub timeout: Option<Duration>,
+    /// The most at once.
+    #[serde(default, deserialize_with = "concurrency")]
+    pub concurrency: Option<u32>,
+    /// Who may give it, of those that the local file lets.
+    #[serde(default)]
+    pub issuers: Option<Vec<String>>,
+}
+
+impl WorkerSettings {
+    /// Reads the value of the key `worker`; absent, nothing is set.
+    pub(super) fn read(worker: Option<&Value>) -> Result<Self, HandlerError> {
+        let Some(worker) = worker else {
+            return Ok(Self::default());
+        };
+        let invalid = |message: String| {
+            HandlerError::new("invalid-config", format!("the key `worker`: {message}")).help(
+                "it takes heartbeat_interval, log_level and handlers.NAME with enabled, timeout, \
+                 concurrency and issuers",
+            )
+        };
+        let settings = Self::deserialize(worker).map_err(|error| invalid(error.to_string()))?;
+        match settings.handlers.keys().find(|name| !is_name(name)) {
+            Some(name) => Err(invalid(format!("{name:?} is no name of a command"))),
+            None => Ok(settings),
+        }
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let duration = parse_duration(&text).map_err(de::Error::custom)?;
+    if duration.is_zero() {
+        return Err(de::Error::custom("a duration of zero"));
+    }
+    Ok(Some(duration))
+}
+
+fn concurrency<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    match Option::<u32>::deserialize(deserializer)? {
+        Some(0) => Err(de::Error::custom(
+            "a concurrency of 0; `enabled: false` turns it off",
+        )),
+        other => Ok(other),
+    }
+}
+
+/// Checks the directives `LEVEL` and `TARGET=LEVEL`, separated by commas.
+fn log_level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    for directive in text.split(',') {
+        let level = directive.rsplit('=').next().unwrap_or_default().trim();
+        if !["off", "error", "warn", "info", "debug", "trace"]
+            .iter()
+            .any(|known| level.eq_ignore_ascii_case(known))
+        {
+            return Err(de::Error::custom(format!(
+                "{directive:?} is no log level: expected off, error, warn, info, debug or trace, \
+                 or TARGET=LEVEL"
+            )));
+        }
+    }
+    Ok(Some(text))
+}
