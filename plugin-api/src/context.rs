@@ -133,6 +133,19 @@ impl<P: Plugin> Context<P> {
         }
     }
 
+    /// Sleeps, unless the call is to end first. For blocking handlers only.
+    ///
+    /// # Errors
+    ///
+    /// [`HandlerError::CANCELLED`].
+    ///
+    /// # Panics
+    ///
+    /// Outside of the plugin's blocking threads.
+    pub fn sleep_blocking(&self, duration: Duration) -> Result<(), HandlerError> {
+        tokio::runtime::Handle::current().block_on(self.sleep(duration))
+    }
+
     /// Says how far the call is, 0 to 1000, and what it does. Whoever watches
     /// sees the newest only. Never blocks.
     pub fn progress(&self, permille: u16, note: &str) {

@@ -1,0 +1,96 @@
+//! The steps of a pushed config and what a failure in one of them means.
+
+use std::time::Duration;
+
+use aegis_plugin_api::{
+    host::{ConfigControl, RejectedConfig},
+    prelude::*,
+};
+
+/// The pauses between attempts to tell the controller: from this, doubled each
+/// time, to the other.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
+/// One config on its way.
+pub struct Steps<'a> {
+    pub config: ConfigControl,
+    pub version: &'a str,
+    pub cx: &'a Context,
+}
+
+impl Steps<'_> {
+    /// Runs a step. If it fails the version is rejected for good.
+    pub fn run<R>(
+        &self,
+        step: &'static str,
+        body: impl FnOnce() -> Result<R, HandlerError>,
+    ) -> Result<R, HandlerError> {
+        self.cx.progress_note(step);
+        body().map_err(|error| self.reject(step, error))
+    }
+
+    /// Tells the controller which version is in force, again and again while it
+    /// cannot be told.
+    pub fn acknowledge(&self) -> Result<(), HandlerError> {
+        self.cx.progress_note("acknowledge");
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match self.config.acknowledge(self.version) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if !error.retryable || self.cx.sleep_blocking(pause).is_err() {
+                return Err(self.not_acknowledged(error));
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn reject(&self, step: &'static str, error: HandlerError) -> HandlerError {
+        let version = self.version;
+        let mut message = format!(
+            "config {version} was rejected at step {step}: {}",
+            error.message
+        );
+        let rejected = RejectedConfig {
+            version: version.to_owned(),
+            step: step.to_owned(),
+            reason: error.message,
+        };
+        if let Err(second) = self.config.reject(&rejected) {
+            message.push_str(&format!(
+                "; nor could that be remembered: {}",
+                second.message
+            ));
+        }
+        let help = error.help.unwrap_or_else(|| PUSH_AGAIN.to_owned());
+        HandlerError::new("config-rejected", message).help(help)
+    }
+
+    fn not_acknowledged(&self, error: HandlerError) -> HandlerError {
+        let message = format!(
+            "config {} is in force, but the controller could not be told: {}",
+            self.version, error.message
+        );
+        HandlerError::new("config-not-acknowledged", message)
+            .help("push the same version again: it is then only acknowledged")
+            .retryable()
+    }
+}
+
+const PUSH_AGAIN: &str = "correct the config and push it under a new version";
+
+/// The answer to a version that failed before.
+pub fn rejected_before(rejected: &RejectedConfig) -> HandlerError {
+    let RejectedConfig {
+        version,
+        step,
+        reason,
+    } = rejected;
+    HandlerError::new(
+        "config-rejected",
+        format!("config {version} was rejected before, at step {step}: {reason}"),
+    )
+    .help(PUSH_AGAIN)
+}
