@@ -23,7 +23,7 @@
 use std::ffi::c_void;
 
 /// `AEGISPLG` in memory on a little-endian machine: the first bytes of a descriptor.
-pub const AEGIS_PLUGIN_MAGIC: u64 = u64::from_le_bytes(*b"AEGISPLG");
+pub const AEGIS_PLUGIN_MAGIC: u64 = 0x474c_5053_4947_4541;
 /// Changes only if plugins must be built anew.
 pub const AEGIS_ABI_MAJOR: u16 = 1;
 /// Grows with every appended field or function.
@@ -74,14 +74,15 @@ pub const AEGIS_CANCEL_SHUTDOWN: u32 = 3;
 pub const AEGIS_CANCEL_ABANDON: u32 = 4;
 
 /// `log` levels, in the order of urgency; 0 in `log_level` turns all off.
+/// This one: something failed.
 pub const AEGIS_LOG_ERROR: u32 = 1;
-/// See [`AEGIS_LOG_ERROR`].
+/// Something is wrong and the plugin goes on.
 pub const AEGIS_LOG_WARN: u32 = 2;
-/// See [`AEGIS_LOG_ERROR`].
+/// What an operator wants to know.
 pub const AEGIS_LOG_INFO: u32 = 3;
-/// See [`AEGIS_LOG_ERROR`].
+/// For whoever looks for a fault.
 pub const AEGIS_LOG_DEBUG: u32 = 4;
-/// See [`AEGIS_LOG_ERROR`].
+/// Every step.
 pub const AEGIS_LOG_TRACE: u32 = 5;
 
 /// `progress`: the handler cannot tell how far it is.
@@ -407,6 +408,8 @@ pub struct AegisConfigV1 {
     /// tried again, and tells the controller why.
     pub reject: AegisJsonFn,
 }
+
+const _: () = assert!(AEGIS_PLUGIN_MAGIC == u64::from_le_bytes(*b"AEGISPLG"));
 
 // SAFETY: a descriptor holds pointers to static data and functions only, and
 // nothing writes through them.
