@@ -14,9 +14,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 use aegis_proto::{
     cluster::v1::{
         AttestNodeRequest, ChallengeNodeRequest, DeregisterNodeInner, DeregisterNodeRequest,
-        NodeCapabilities, NodeHeartbeatInner, NodeHeartbeatRequest, NodeHeartbeatResponse, NodeRole,
-        RegisterNodeInner, RegisterNodeRequest, RegisterNodeResponse, SealNodeEnvelope,
-        SyncConfigInner, SyncConfigRequest, SyncConfigResponse, challenge_node_request::BootstrapProof,
+        NodeCapabilities, NodeHeartbeatInner, NodeHeartbeatRequest, NodeHeartbeatResponse,
+        NodeRole, RegisterNodeInner, RegisterNodeRequest, RegisterNodeResponse, SealNodeEnvelope,
+        SyncConfigInner, SyncConfigRequest, SyncConfigResponse,
+        challenge_node_request::BootstrapProof,
         node_cluster_service_client::NodeClusterServiceClient,
     },
     limits::{MAX_MESSAGE_BYTES, NONCE_BYTES},
@@ -66,7 +67,12 @@ impl NodeClusterClient {
         keepalive: Duration,
     ) -> Result<Self, ClientError> {
         let channel = channel::open(&config, keepalive).await?;
-        Ok(Self { config, identity, credentials: Arc::default(), channel })
+        Ok(Self {
+            config,
+            identity,
+            credentials: Arc::default(),
+            channel,
+        })
     }
 
     /// Connects anew and keeps the token.
@@ -76,7 +82,10 @@ impl NodeClusterClient {
     /// As [`connect`](Self::connect).
     pub async fn reconnect(&self, keepalive: Duration) -> Result<Self, ClientError> {
         let channel = channel::open(&self.config, keepalive).await?;
-        Ok(Self { channel, ..self.clone() })
+        Ok(Self {
+            channel,
+            ..self.clone()
+        })
     }
 
     /// Proves who this node is and receives a token, which replaces the one
@@ -110,7 +119,10 @@ impl NodeClusterClient {
         if attested.challenge_nonce.len() != NONCE_BYTES {
             return Err(ClientError::malformed(
                 "AttestNode",
-                format!("a challenge of {} bytes instead of {NONCE_BYTES}", attested.challenge_nonce.len()),
+                format!(
+                    "a challenge of {} bytes instead of {NONCE_BYTES}",
+                    attested.challenge_nonce.len()
+                ),
             ));
         }
         let request = ChallengeNodeRequest {
@@ -121,7 +133,10 @@ impl NodeClusterClient {
                 .map(|token| BootstrapProof::EnrollmentToken(token.to_owned())),
         };
         let mut grpc = self.grpc();
-        let answer = call("ChallengeNode", RPC_DEADLINE, request, |r| grpc.challenge_node(r)).await?;
+        let answer = call("ChallengeNode", RPC_DEADLINE, request, |r| {
+            grpc.challenge_node(r)
+        })
+        .await?;
         if answer.node_security_token.is_empty() {
             return Err(ClientError::malformed("ChallengeNode", "an empty token"));
         }
@@ -133,7 +148,10 @@ impl NodeClusterClient {
     /// # Errors
     ///
     /// The controller refuses, be it by a status or in its answer.
-    pub async fn register(&self, profile: &NodeProfile) -> Result<RegisterNodeResponse, ClientError> {
+    pub async fn register(
+        &self,
+        profile: &NodeProfile,
+    ) -> Result<RegisterNodeResponse, ClientError> {
         let envelope = self.seal(
             "RegisterNode",
             &RegisterNodeInner {
@@ -142,9 +160,14 @@ impl NodeClusterClient {
                 grpc_address: profile.grpc_address.clone(),
             },
         )?;
-        let request = RegisterNodeRequest { envelope: Some(envelope) };
+        let request = RegisterNodeRequest {
+            envelope: Some(envelope),
+        };
         let mut grpc = self.grpc();
-        let answer = call("RegisterNode", RPC_DEADLINE, request, |r| grpc.register_node(r)).await?;
+        let answer = call("RegisterNode", RPC_DEADLINE, request, |r| {
+            grpc.register_node(r)
+        })
+        .await?;
         if answer.accepted {
             Ok(answer)
         } else {
@@ -164,10 +187,21 @@ impl NodeClusterClient {
         deadline: Duration,
     ) -> Result<NodeHeartbeatResponse, ClientError> {
         let node_id = self.identity.node_id().to_string();
-        let envelope = self.seal("Heartbeat", &NodeHeartbeatInner { node_id, ..heartbeat })?;
-        let request = NodeHeartbeatRequest { envelope: Some(envelope) };
+        let envelope = self.seal(
+            "Heartbeat",
+            &NodeHeartbeatInner {
+                node_id,
+                ..heartbeat
+            },
+        )?;
+        let request = NodeHeartbeatRequest {
+            envelope: Some(envelope),
+        };
         let mut grpc = self.grpc();
-        call("Heartbeat", deadline.min(RPC_DEADLINE), request, |r| grpc.heartbeat(r)).await
+        call("Heartbeat", deadline.min(RPC_DEADLINE), request, |r| {
+            grpc.heartbeat(r)
+        })
+        .await
     }
 
     /// Takes leave.
@@ -183,9 +217,14 @@ impl NodeClusterClient {
                 reason: reason.to_owned(),
             },
         )?;
-        let request = DeregisterNodeRequest { envelope: Some(envelope) };
+        let request = DeregisterNodeRequest {
+            envelope: Some(envelope),
+        };
         let mut grpc = self.grpc();
-        let answer = call("DeregisterNode", RPC_DEADLINE, request, |r| grpc.deregister_node(r)).await?;
+        let answer = call("DeregisterNode", RPC_DEADLINE, request, |r| {
+            grpc.deregister_node(r)
+        })
+        .await?;
         if answer.accepted {
             Ok(())
         } else {
@@ -198,7 +237,10 @@ impl NodeClusterClient {
     /// # Errors
     ///
     /// The controller refuses or does not answer.
-    pub async fn sync_config(&self, current_version: &str) -> Result<SyncConfigResponse, ClientError> {
+    pub async fn sync_config(
+        &self,
+        current_version: &str,
+    ) -> Result<SyncConfigResponse, ClientError> {
         let envelope = self.seal(
             "SyncConfig",
             &SyncConfigInner {
@@ -207,7 +249,9 @@ impl NodeClusterClient {
                 tenant_id: None,
             },
         )?;
-        let request = SyncConfigRequest { envelope: Some(envelope) };
+        let request = SyncConfigRequest {
+            envelope: Some(envelope),
+        };
         let mut grpc = self.grpc();
         call("SyncConfig", RPC_DEADLINE, request, |r| grpc.sync_config(r)).await
     }
@@ -219,7 +263,11 @@ impl NodeClusterClient {
 
     /// Takes a token that came by another way than an attestation, and answers
     /// when it expires.
-    pub fn renew_token(&self, token: String, expires_at: Option<prost_types::Timestamp>) -> BootInstant {
+    pub fn renew_token(
+        &self,
+        token: String,
+        expires_at: Option<prost_types::Timestamp>,
+    ) -> BootInstant {
         self.credentials.replace(token, expires_at)
     }
 
@@ -228,8 +276,15 @@ impl NodeClusterClient {
     /// # Errors
     ///
     /// There is no token yet.
-    pub fn seal(&self, rpc: &'static str, inner: &impl Message) -> Result<SealNodeEnvelope, ClientError> {
-        let token = self.credentials.token().ok_or_else(|| ClientError::no_token(rpc))?;
+    pub fn seal(
+        &self,
+        rpc: &'static str,
+        inner: &impl Message,
+    ) -> Result<SealNodeEnvelope, ClientError> {
+        let token = self
+            .credentials
+            .token()
+            .ok_or_else(|| ClientError::no_token(rpc))?;
         let payload = inner.encode_to_vec();
         Ok(SealNodeEnvelope {
             node_security_token: token,

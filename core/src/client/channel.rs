@@ -11,16 +11,24 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connects. Certificates are read anew each time, so that replaced ones count
 /// from the next connection on.
-pub(super) async fn open(config: &ControllerConfig, keepalive: Duration) -> Result<Channel, ClientError> {
+pub(super) async fn open(
+    config: &ControllerConfig,
+    keepalive: Duration,
+) -> Result<Channel, ClientError> {
     // The loader refuses this too; a config made in code has not been there.
     if is_plaintext(&config.endpoint) && !is_loopback(&config.endpoint) && !config.insecure {
         return Err(ClientError::misconfigured(
-            format!("{} is plaintext to another machine, and that was not asked for", config.endpoint),
+            format!(
+                "{} is plaintext to another machine, and that was not asked for",
+                config.endpoint
+            ),
             None,
         ));
     }
     let mut endpoint = Endpoint::from_shared(config.endpoint.clone())
-        .and_then(|endpoint| endpoint.user_agent(concat!("aegis-worker/", env!("CARGO_PKG_VERSION"))))
+        .and_then(|endpoint| {
+            endpoint.user_agent(concat!("aegis-worker/", env!("CARGO_PKG_VERSION")))
+        })
         .map_err(|error| {
             ClientError::misconfigured(
                 format!("{:?} is no address of a controller", config.endpoint),
@@ -41,7 +49,10 @@ pub(super) async fn open(config: &ControllerConfig, keepalive: Duration) -> Resu
             )
         })?;
     }
-    endpoint.connect().await.map_err(|error| ClientError::unreachable(&config.endpoint, error))
+    endpoint
+        .connect()
+        .await
+        .map_err(|error| ClientError::unreachable(&config.endpoint, error))
 }
 
 async fn tls(config: &ControllerConfig) -> Result<ClientTlsConfig, ClientError> {
@@ -57,6 +68,9 @@ async fn tls(config: &ControllerConfig) -> Result<ClientTlsConfig, ClientError> 
 
 async fn read(path: &Path) -> Result<Vec<u8>, ClientError> {
     tokio::fs::read(path).await.map_err(|error| {
-        ClientError::misconfigured(format!("cannot read {}", path.display()), Some(error.into()))
+        ClientError::misconfigured(
+            format!("cannot read {}", path.display()),
+            Some(error.into()),
+        )
     })
 }

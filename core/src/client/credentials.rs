@@ -51,7 +51,10 @@ impl Credentials {
 fn lifetime(token: &str, expires_at: Option<Timestamp>, now: SystemTime) -> Duration {
     let claimed = claims(token).and_then(|claims| {
         let seconds = claims.exp?.checked_sub(claims.iat?)?;
-        u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
+        u64::try_from(seconds)
+            .ok()
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs)
     });
     let until = || {
         let expires_at = SystemTime::try_from(expires_at?).ok()?;
@@ -81,7 +84,9 @@ fn claims(token: &str) -> Option<Claims> {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("expires_at", &self.expires_at()).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("expires_at", &self.expires_at())
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,15 +107,28 @@ mod tests {
         let token = jwt(r#"{"sub":"n","iat":1000000,"exp":1003600}"#);
         for now in [0, 1_000_000, 2_000_000_000] {
             let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
-            assert_eq!(lifetime(&token, at(1_003_600), now), Duration::from_secs(3600));
+            assert_eq!(
+                lifetime(&token, at(1_003_600), now),
+                Duration::from_secs(3600)
+            );
         }
     }
 
     #[test]
     fn an_opaque_token_lasts_until_its_expiry() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-        for token in ["opaque", "a.b.c", &jwt("{}"), &jwt(r#"{"iat":5,"exp":5}"#), &jwt(r#"{"exp":"x"}"#)] {
-            assert_eq!(lifetime(token, at(1060), now), Duration::from_secs(60), "{token}");
+        for token in [
+            "opaque",
+            "a.b.c",
+            &jwt("{}"),
+            &jwt(r#"{"iat":5,"exp":5}"#),
+            &jwt(r#"{"exp":"x"}"#),
+        ] {
+            assert_eq!(
+                lifetime(token, at(1060), now),
+                Duration::from_secs(60),
+                "{token}"
+            );
         }
     }
 

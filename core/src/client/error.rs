@@ -79,13 +79,31 @@ impl ClientError {
         self.failure
     }
 
-    fn new(rpc: &'static str, kind: FailureKind, message: impl Into<String>, source: Option<Cause>) -> Self {
-        Self { rpc, failure: Failure { kind, retry_after: None }, message: message.into(), source }
+    fn new(
+        rpc: &'static str,
+        kind: FailureKind,
+        message: impl Into<String>,
+        source: Option<Cause>,
+    ) -> Self {
+        Self {
+            rpc,
+            failure: Failure {
+                kind,
+                retry_after: None,
+            },
+            message: message.into(),
+            source,
+        }
     }
 
     pub(super) fn unreachable(endpoint: &str, cause: tonic::transport::Error) -> Self {
         let message = format!("cannot connect to the controller at {endpoint}");
-        Self::new("Connect", FailureKind::Unreachable, message, Some(cause.into()))
+        Self::new(
+            "Connect",
+            FailureKind::Unreachable,
+            message,
+            Some(cause.into()),
+        )
     }
 
     pub(super) fn misconfigured(message: String, source: Option<Cause>) -> Self {
@@ -93,7 +111,12 @@ impl ClientError {
     }
 
     pub(crate) fn timed_out(rpc: &'static str, deadline: Duration) -> Self {
-        Self::new(rpc, FailureKind::TimedOut, format!("no answer within {deadline:?}"), None)
+        Self::new(
+            rpc,
+            FailureKind::TimedOut,
+            format!("no answer within {deadline:?}"),
+            None,
+        )
     }
 
     pub(crate) fn malformed(rpc: &'static str, what: impl Into<String>) -> Self {
@@ -101,17 +124,31 @@ impl ClientError {
     }
 
     pub(super) fn declined(rpc: &'static str, message: String) -> Self {
-        let message = if message.is_empty() { "not accepted".to_owned() } else { message };
+        let message = if message.is_empty() {
+            "not accepted".to_owned()
+        } else {
+            message
+        };
         Self::new(rpc, FailureKind::Refused, message, None)
     }
 
     pub(super) fn no_token(rpc: &'static str) -> Self {
-        Self::new(rpc, FailureKind::TokenExpired, "the node has not attested yet", None)
+        Self::new(
+            rpc,
+            FailureKind::TokenExpired,
+            "the node has not attested yet",
+            None,
+        )
     }
 
     /// The controller ended the stream of messages that `rpc` opened.
     pub(crate) fn closed(rpc: &'static str) -> Self {
-        Self::new(rpc, FailureKind::Unreachable, "the controller closed the stream", None)
+        Self::new(
+            rpc,
+            FailureKind::Unreachable,
+            "the controller closed the stream",
+            None,
+        )
     }
 
     /// Reads `google.rpc.ErrorInfo` and `RetryInfo` first, the code next, and
@@ -122,7 +159,9 @@ impl ClientError {
             .filter(|info| info.domain == error_info::DOMAIN)
             .and_then(|info| kind_of_reason(&info.reason));
         let kind = reason.unwrap_or_else(|| kind_of_code(rpc, status.code()));
-        let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        let retry_after = status
+            .get_details_retry_info()
+            .and_then(|info| info.retry_delay);
         let mut error = Self::new(rpc, kind, status.message().to_owned(), None);
         error.failure.retry_after = retry_after;
         if error.message.is_empty() {
@@ -158,7 +197,9 @@ fn kind_of_reason(reason: &str) -> Option<FailureKind> {
 fn kind_of_code(rpc: &'static str, code: Code) -> FailureKind {
     let attesting = matches!(rpc, "AttestNode" | "ChallengeNode");
     match code {
-        Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Aborted => FailureKind::Unreachable,
+        Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Aborted => {
+            FailureKind::Unreachable
+        }
         Code::DeadlineExceeded => FailureKind::TimedOut,
         Code::ResourceExhausted => FailureKind::Busy,
         Code::Unimplemented => FailureKind::Unimplemented,
@@ -209,7 +250,9 @@ impl EnrolmentRefusal {
                 "check that the token is whole and from this controller, or make a new one with `aegisctl enrol`"
             }
             Self::TokenSpent | Self::TokenExpired => "make a new token with `aegisctl enrol`",
-            Self::TokenOfAnotherNode => "make a token for this node with `aegisctl enrol --node-id`",
+            Self::TokenOfAnotherNode => {
+                "make a token for this node with `aegisctl enrol --node-id`"
+            }
             Self::KeyMismatch => {
                 "if the node's key was replaced on purpose, run `aegisctl evict` for the node and enrol it again"
             }
@@ -258,16 +301,35 @@ mod tests {
 
     #[test]
     fn bare_codes_mean_what_the_fixed_contract_says() {
-        let kind = |rpc, code| ClientError::from_status(rpc, Status::new(code, "")).failure().kind;
-        assert_eq!(kind("Heartbeat", Code::Unauthenticated), FailureKind::NodeUnknown);
-        assert_eq!(kind("ChallengeNode", Code::Unauthenticated), FailureKind::Refused);
+        let kind = |rpc, code| {
+            ClientError::from_status(rpc, Status::new(code, ""))
+                .failure()
+                .kind
+        };
+        assert_eq!(
+            kind("Heartbeat", Code::Unauthenticated),
+            FailureKind::NodeUnknown
+        );
+        assert_eq!(
+            kind("ChallengeNode", Code::Unauthenticated),
+            FailureKind::Refused
+        );
         assert_eq!(
             kind("AttestNode", Code::PermissionDenied),
             FailureKind::EnrolmentRefused(EnrolmentRefusal::Unspecified)
         );
-        assert_eq!(kind("Heartbeat", Code::PermissionDenied), FailureKind::NodeUnknown);
-        assert_eq!(kind("Connect", Code::Unimplemented), FailureKind::Unimplemented);
-        assert_eq!(kind("RegisterNode", Code::InvalidArgument), FailureKind::Refused);
+        assert_eq!(
+            kind("Heartbeat", Code::PermissionDenied),
+            FailureKind::NodeUnknown
+        );
+        assert_eq!(
+            kind("Connect", Code::Unimplemented),
+            FailureKind::Unimplemented
+        );
+        assert_eq!(
+            kind("RegisterNode", Code::InvalidArgument),
+            FailureKind::Refused
+        );
     }
 
     #[test]
@@ -275,7 +337,10 @@ mod tests {
         let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(7)));
         let status = Status::with_error_details(Code::ResourceExhausted, "slow down", details);
         let failure = ClientError::from_status("AttestNode", status).failure();
-        let expected = Failure { kind: FailureKind::Busy, retry_after: Some(Duration::from_secs(7)) };
+        let expected = Failure {
+            kind: FailureKind::Busy,
+            retry_after: Some(Duration::from_secs(7)),
+        };
         assert_eq!(failure, expected);
     }
 }

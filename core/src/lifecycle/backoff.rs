@@ -15,7 +15,10 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) fn new(seed: u64) -> Self {
-        Self { failures: 0, jitter: Jitter(seed) }
+        Self {
+            failures: 0,
+            jitter: Jitter(seed),
+        }
     }
 
     /// The wait after one more failure.

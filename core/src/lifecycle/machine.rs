@@ -80,7 +80,9 @@ impl Machine {
     pub(crate) fn new(settings: Settings, admitted: bool, seed: u64) -> Self {
         Self {
             backoff: Backoff::new(seed),
-            link: Link::Down { retry_at: BootInstant::default() },
+            link: Link::Down {
+                retry_at: BootInstant::default(),
+            },
             ending: Ending::No,
             token: None,
             registered: false,
@@ -123,17 +125,27 @@ impl Machine {
         }
         let link = match self.link {
             Link::Down { retry_at } => Some(retry_at),
-            Link::Unary { next, in_flight: false } => Some(next),
+            Link::Unary {
+                next,
+                in_flight: false,
+            } => Some(next),
             _ => None,
         };
         let renewal = self.token.filter(|_| self.is_live() && !self.renewing);
-        link.into_iter().chain(renewal.map(|token| token.renew_at)).chain(self.ending.deadline()).min()
+        link.into_iter()
+            .chain(renewal.map(|token| token.renew_at))
+            .chain(self.ending.deadline())
+            .min()
     }
 
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: BootInstant) -> Vec<Action> {
         let mut actions = Vec::new();
-        if self.ending.deadline().is_some_and(|deadline| deadline <= now) {
+        if self
+            .ending
+            .deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
             actions.extend(self.take_leave());
         }
         if matches!(self.ending, Ending::Leaving | Ending::Over) {
@@ -143,15 +155,26 @@ impl Machine {
             Link::Down { retry_at } if retry_at <= now => {
                 self.link = Link::Connecting;
                 self.keepalive = self.interval;
-                actions.push(Action::Connect { keepalive: self.keepalive });
+                actions.push(Action::Connect {
+                    keepalive: self.keepalive,
+                });
             }
-            Link::Unary { next, in_flight: false } if next <= now => {
-                self.link = Link::Unary { next, in_flight: true };
-                actions.push(Action::Heartbeat { deadline: self.interval });
+            Link::Unary {
+                next,
+                in_flight: false,
+            } if next <= now => {
+                self.link = Link::Unary {
+                    next,
+                    in_flight: true,
+                };
+                actions.push(Action::Heartbeat {
+                    deadline: self.interval,
+                });
             }
             _ => {}
         }
-        if self.is_live() && !self.renewing && self.token.is_some_and(|token| token.renew_at <= now) {
+        if self.is_live() && !self.renewing && self.token.is_some_and(|token| token.renew_at <= now)
+        {
             self.renewing = true;
             actions.push(Action::Renew);
         }
@@ -187,13 +210,18 @@ impl Machine {
                 self.set_interval();
                 self.session_opened(now)
             }
-            Event::SessionEnded(end) if matches!(self.link, Link::Opening | Link::Session { .. }) => {
+            Event::SessionEnded(end)
+                if matches!(self.link, Link::Opening | Link::Session { .. }) =>
+            {
                 self.session_ended(end, now)
             }
             Event::HeartbeatDone if matches!(self.link, Link::Unary { .. }) => {
                 self.backoff.succeeded();
                 let next = now + self.backoff.spread(self.interval);
-                self.link = Link::Unary { next, in_flight: false };
+                self.link = Link::Unary {
+                    next,
+                    in_flight: false,
+                };
                 Vec::new()
             }
             Event::TokenRenewed { expires_at } => {
@@ -209,7 +237,9 @@ impl Machine {
             Event::StepFailed(failure) => self.step_failed(failure, now),
             Event::ShutdownRequested { drain_timeout } => self.begin_end(drain_timeout),
             Event::Drained if self.ending == Ending::Draining => {
-                self.ending = Ending::Flushing { until: now + self.settings.flush_timeout };
+                self.ending = Ending::Flushing {
+                    until: now + self.settings.flush_timeout,
+                };
                 vec![Action::Flush]
             }
             Event::Flushed if matches!(self.ending, Ending::Flushing { .. }) => self.take_leave(),
@@ -228,21 +258,34 @@ impl Machine {
             return vec![Action::Register];
         }
         if self.unary_only {
-            self.link = Link::Unary { next: now, in_flight: true };
-            return vec![Action::Heartbeat { deadline: self.interval }];
+            self.link = Link::Unary {
+                next: now,
+                in_flight: true,
+            };
+            return vec![Action::Heartbeat {
+                deadline: self.interval,
+            }];
         }
         self.link = Link::Opening;
         vec![Action::OpenSession]
     }
 
     fn attest(&self) -> Action {
-        Action::Attest { offer_token: matches!(self.offer, Offer::First | Offer::Demanded) }
+        Action::Attest {
+            offer_token: matches!(self.offer, Offer::First | Offer::Demanded),
+        }
     }
 
     fn attested(&mut self, expires_at: BootInstant, now: BootInstant) {
-        let margin = self.settings.token_refresh_margin.min(expires_at.since(now) / 2);
-        self.token =
-            Some(TokenLife { attested_at: now, expires_at, renew_at: expires_at - margin });
+        let margin = self
+            .settings
+            .token_refresh_margin
+            .min(expires_at.since(now) / 2);
+        self.token = Some(TokenLife {
+            attested_at: now,
+            expires_at,
+            renew_at: expires_at - margin,
+        });
         self.admitted = true;
         self.offer = Offer::Key;
         self.renewing = false;
@@ -251,7 +294,9 @@ impl Machine {
     /// A pushed config knows this node better than a welcome does.
     fn set_interval(&mut self) {
         let wanted = self.pushed_interval.or(self.told_interval);
-        self.interval = self.settings.bound(wanted.unwrap_or(self.settings.heartbeat_interval));
+        self.interval = self
+            .settings
+            .bound(wanted.unwrap_or(self.settings.heartbeat_interval));
     }
 
     fn session_opened(&mut self, now: BootInstant) -> Vec<Action> {
@@ -278,10 +323,15 @@ impl Machine {
             SessionEnd::Failed(failure) => match failure.kind {
                 FailureKind::Unimplemented if self.link == Link::Opening => {
                     self.unary_only = true;
-                    self.link = Link::Unary { next: now, in_flight: true };
+                    self.link = Link::Unary {
+                        next: now,
+                        in_flight: true,
+                    };
                     vec![
                         Action::Say(Notice::SessionNotServed),
-                        Action::Heartbeat { deadline: self.interval },
+                        Action::Heartbeat {
+                            deadline: self.interval,
+                        },
                     ]
                 }
                 _ => self.step_failed(failure, now),
@@ -327,7 +377,11 @@ impl Machine {
                 if stale && failure.retry_after.is_none() {
                     self.renewing = false;
                     self.link = Link::Attesting;
-                    return vec![Action::DropLink, Action::Say(Notice::Forgotten), self.attest()];
+                    return vec![
+                        Action::DropLink,
+                        Action::Say(Notice::Forgotten),
+                        self.attest(),
+                    ];
                 }
             }
             _ => {}
@@ -350,7 +404,12 @@ impl Machine {
     }
 
     /// An attestation, be it the first or a later one, was refused.
-    fn refused(&mut self, refusal: EnrolmentRefusal, failure: Failure, now: BootInstant) -> Vec<Action> {
+    fn refused(
+        &mut self,
+        refusal: EnrolmentRefusal,
+        failure: Failure,
+        now: BootInstant,
+    ) -> Vec<Action> {
         if !self.admitted {
             return self.over(Ended::NotAdmitted(refusal));
         }
@@ -362,7 +421,11 @@ impl Machine {
                 self.registered = false;
                 self.renewing = false;
                 self.link = Link::Attesting;
-                return vec![Action::DropLink, Action::Say(Notice::TokenDemanded), self.attest()];
+                return vec![
+                    Action::DropLink,
+                    Action::Say(Notice::TokenDemanded),
+                    self.attest(),
+                ];
             }
             Offer::Demanded => self.offer = Offer::Refused,
             _ => {}

@@ -11,10 +11,14 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Event {
     Connected,
-    Attested { expires_at: BootInstant },
+    Attested {
+        expires_at: BootInstant,
+    },
     Registered,
     /// With the controller's word on the heartbeat interval.
-    SessionOpened { interval: Option<Duration> },
+    SessionOpened {
+        interval: Option<Duration>,
+    },
     SessionEnded(SessionEnd),
     /// A unary heartbeat was answered.
     HeartbeatDone,
@@ -23,11 +27,17 @@ pub(crate) enum Event {
     /// The answer to [`Action::Renew`].
     Renewed(Result<BootInstant, Failure>),
     /// The controller sent a new token of its own accord.
-    TokenRenewed { expires_at: BootInstant },
+    TokenRenewed {
+        expires_at: BootInstant,
+    },
     /// A pushed config sets the interval, or no longer does.
-    IntervalSet { interval: Option<Duration> },
+    IntervalSet {
+        interval: Option<Duration>,
+    },
     /// `None`: the config's.
-    ShutdownRequested { drain_timeout: Option<Duration> },
+    ShutdownRequested {
+        drain_timeout: Option<Duration>,
+    },
     Drained,
     Flushed,
     /// Or not: at that point there is nothing to be done about it.
@@ -47,20 +57,28 @@ pub(crate) enum SessionEnd {
 /// What is to be done. Each of the operations answers with one event.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
-    Connect { keepalive: Duration },
-    Attest { offer_token: bool },
+    Connect {
+        keepalive: Duration,
+    },
+    Attest {
+        offer_token: bool,
+    },
     /// Attests beside a live link, with the key alone.
     Renew,
     Register,
     OpenSession,
-    Heartbeat { deadline: Duration },
+    Heartbeat {
+        deadline: Duration,
+    },
     /// Answers with no event.
     SyncConfig,
     /// Ends every operation of the link: session, heartbeat, renewal.
     DropLink,
     /// Keeps it for later lives.
     NoteAdmitted,
-    Drain { timeout: Duration },
+    Drain {
+        timeout: Duration,
+    },
     Flush,
     Deregister,
     Say(Notice),

@@ -8,7 +8,9 @@ pub(super) enum Ending {
     /// Until the last command has an outcome. The dispatcher bounds it.
     Draining,
     /// Until the controller has every outcome.
-    Flushing { until: BootInstant },
+    Flushing {
+        until: BootInstant,
+    },
     /// Deregistering.
     Leaving,
     Over,

@@ -6,13 +6,20 @@ use crate::clock::BootInstant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Link {
     /// Nothing is, until then.
-    Down { retry_at: BootInstant },
+    Down {
+        retry_at: BootInstant,
+    },
     Connecting,
     Attesting,
     Registering,
     /// The session's hello and welcome.
     Opening,
-    Session { since: BootInstant },
+    Session {
+        since: BootInstant,
+    },
     /// Heartbeats one by one, for a controller that serves no session.
-    Unary { next: BootInstant, in_flight: bool },
+    Unary {
+        next: BootInstant,
+        in_flight: bool,
+    },
 }

@@ -37,13 +37,22 @@ enum Operation {
 
 use Operation as Op;
 
-const LINK: [Op; 6] =
-    [Op::Connect, Op::Attest, Op::Register, Op::Opening, Op::Session, Op::Heartbeat];
+const LINK: [Op; 6] = [
+    Op::Connect,
+    Op::Attest,
+    Op::Register,
+    Op::Opening,
+    Op::Session,
+    Op::Heartbeat,
+];
 
 impl World {
     fn new(admitted: bool, seed: u64) -> Self {
         let config = crate::config::Loader::new().load().expect("defaults");
-        let settings = Settings { has_enrolment_token: true, ..Settings::from(&config) };
+        let settings = Settings {
+            has_enrolment_token: true,
+            ..Settings::from(&config)
+        };
         Self {
             machine: Machine::new(settings, admitted, seed),
             now: BootInstant::after_boot(Duration::from_secs(1)),
@@ -78,7 +87,10 @@ impl World {
             match action {
                 Action::Connect { .. } => self.begin(Op::Connect),
                 Action::Attest { offer_token } => {
-                    assert!(!(offer_token && self.offered_after_refusal), "offered again");
+                    assert!(
+                        !(offer_token && self.offered_after_refusal),
+                        "offered again"
+                    );
                     self.offered = offer_token;
                     self.begin(Op::Attest);
                 }
@@ -91,11 +103,17 @@ impl World {
                     self.begin(Op::Register);
                 }
                 Action::OpenSession => {
-                    assert!(self.registered && self.has_token, "a session before its time");
+                    assert!(
+                        self.registered && self.has_token,
+                        "a session before its time"
+                    );
                     self.begin(Op::Opening);
                 }
                 Action::Heartbeat { .. } => {
-                    assert!(self.registered && self.has_token, "a heartbeat before its time");
+                    assert!(
+                        self.registered && self.has_token,
+                        "a heartbeat before its time"
+                    );
                     self.begin(Op::Heartbeat);
                 }
                 Action::DropLink => {
@@ -122,7 +140,11 @@ impl World {
         let link = LINK.iter().filter(|op| self.under_way.contains(op)).count();
         assert!(link <= 1, "{:?} at once", self.under_way);
         let waits = self.machine.next_deadline().is_some() || !self.under_way.is_empty();
-        assert!(self.finished.is_some() || waits, "stranded: {:?}", self.machine);
+        assert!(
+            self.finished.is_some() || waits,
+            "stranded: {:?}",
+            self.machine
+        );
     }
 
     fn failure(&mut self, byte: u8) -> Failure {
@@ -153,7 +175,9 @@ impl World {
         let operations: Vec<Op> = self.under_way.iter().copied().collect();
         if operations.is_empty() || choice.is_multiple_of(3) {
             let next = self.machine.next_deadline();
-            self.now = next.unwrap_or(self.now + Duration::from_secs(1)).max(self.now);
+            self.now = next
+                .unwrap_or(self.now + Duration::from_secs(1))
+                .max(self.now);
             self.tick();
             return;
         }
@@ -168,17 +192,23 @@ impl World {
             Op::Deregister => Event::Deregistered,
             Op::Opening if !failed => {
                 self.under_way.insert(Op::Session);
-                Event::SessionOpened { interval: Some(Duration::from_secs(byte.into())) }
+                Event::SessionOpened {
+                    interval: Some(Duration::from_secs(byte.into())),
+                }
             }
-            Op::Opening if byte.is_multiple_of(4) => Event::SessionEnded(SessionEnd::Failed(Failure {
-                kind: FailureKind::Unimplemented,
-                retry_after: None,
-            })),
+            Op::Opening if byte.is_multiple_of(4) => {
+                Event::SessionEnded(SessionEnd::Failed(Failure {
+                    kind: FailureKind::Unimplemented,
+                    retry_after: None,
+                }))
+            }
             Op::Opening | Op::Session => {
                 let end = match byte % 6 {
                     0 => SessionEnd::Superseded,
                     1 => SessionEnd::Evicted,
-                    2 => SessionEnd::GoingAway { retry_after: Some(Duration::from_secs(5)) },
+                    2 => SessionEnd::GoingAway {
+                        retry_after: Some(Duration::from_secs(5)),
+                    },
                     _ => SessionEnd::Failed(self.failure(byte)),
                 };
                 Event::SessionEnded(end)

@@ -9,15 +9,32 @@ fn settings(toml: &str) -> Settings {
 }
 
 fn fresh() -> Machine {
-    Machine::new(Settings { has_enrolment_token: true, ..settings("") }, false, 1)
+    Machine::new(
+        Settings {
+            has_enrolment_token: true,
+            ..settings("")
+        },
+        false,
+        1,
+    )
 }
 
 fn enrolled() -> Machine {
-    Machine::new(Settings { has_enrolment_token: true, ..settings("") }, true, 1)
+    Machine::new(
+        Settings {
+            has_enrolment_token: true,
+            ..settings("")
+        },
+        true,
+        1,
+    )
 }
 
 fn failure(kind: FailureKind) -> Failure {
-    Failure { kind, retry_after: None }
+    Failure {
+        kind,
+        retry_after: None,
+    }
 }
 
 fn refused(refusal: EnrolmentRefusal) -> Event {
@@ -32,7 +49,12 @@ fn session_failed(kind: FailureKind) -> Event {
 fn open(machine: &mut Machine, now: BootInstant) {
     machine.tick(now);
     machine.handle(Event::Connected, now);
-    machine.handle(Event::Attested { expires_at: now + HOUR }, now);
+    machine.handle(
+        Event::Attested {
+            expires_at: now + HOUR,
+        },
+        now,
+    );
     machine.handle(Event::Registered, now);
     machine.handle(Event::SessionOpened { interval: None }, now);
     assert!(machine.is_live(), "{machine:?}");
@@ -42,11 +64,25 @@ fn open(machine: &mut Machine, now: BootInstant) {
 fn unary(machine: &mut Machine, now: BootInstant) {
     machine.tick(now);
     machine.handle(Event::Connected, now);
-    machine.handle(Event::Attested { expires_at: now + HOUR }, now);
+    machine.handle(
+        Event::Attested {
+            expires_at: now + HOUR,
+        },
+        now,
+    );
     machine.handle(Event::Registered, now);
     machine.handle(session_failed(FailureKind::Unimplemented), now);
     machine.handle(Event::HeartbeatDone, now);
-    assert!(matches!(machine.link, Link::Unary { in_flight: false, .. }), "{machine:?}");
+    assert!(
+        matches!(
+            machine.link,
+            Link::Unary {
+                in_flight: false,
+                ..
+            }
+        ),
+        "{machine:?}"
+    );
 }
 
 fn wait(machine: &Machine, now: BootInstant) -> Duration {
@@ -58,12 +94,23 @@ fn a_new_node_connects_attests_registers_and_opens_a_session() {
     let mut machine = fresh();
     let keepalive = Duration::from_secs(30);
     assert_eq!(machine.tick(START), [Action::Connect { keepalive }]);
-    assert_eq!(machine.handle(Event::Connected, START), [Action::Attest { offer_token: true }]);
     assert_eq!(
-        machine.handle(Event::Attested { expires_at: START + HOUR }, START),
+        machine.handle(Event::Connected, START),
+        [Action::Attest { offer_token: true }]
+    );
+    assert_eq!(
+        machine.handle(
+            Event::Attested {
+                expires_at: START + HOUR
+            },
+            START
+        ),
         [Action::NoteAdmitted, Action::Register]
     );
-    assert_eq!(machine.handle(Event::Registered, START), [Action::SyncConfig, Action::OpenSession]);
+    assert_eq!(
+        machine.handle(Event::Registered, START),
+        [Action::SyncConfig, Action::OpenSession]
+    );
     assert_eq!(
         machine.handle(Event::SessionOpened { interval: None }, START),
         [Action::Say(Notice::SessionOpen)]
@@ -93,7 +140,13 @@ fn a_retry_hint_is_obeyed() {
     machine.tick(START);
     machine.handle(Event::Connected, START);
     let retry_after = Some(Duration::from_secs(90));
-    machine.handle(Event::StepFailed(Failure { kind: FailureKind::Busy, retry_after }), START);
+    machine.handle(
+        Event::StepFailed(Failure {
+            kind: FailureKind::Busy,
+            retry_after,
+        }),
+        START,
+    );
     assert!(wait(&machine, START) >= Duration::from_secs(90));
     assert!(machine.tick(START + Duration::from_secs(89)).is_empty());
 }
@@ -106,7 +159,10 @@ fn a_node_that_was_never_admitted_gives_up_when_it_is_refused() {
         machine.handle(Event::Connected, START);
         assert_eq!(
             machine.handle(refused(refusal), START),
-            [Action::DropLink, Action::Finish(Ended::NotAdmitted(refusal))]
+            [
+                Action::DropLink,
+                Action::Finish(Ended::NotAdmitted(refusal))
+            ]
         );
         assert!(machine.handle(Event::Connected, START).is_empty());
     }
@@ -116,7 +172,10 @@ fn a_node_that_was_never_admitted_gives_up_when_it_is_refused() {
 fn a_node_that_was_admitted_attests_with_its_key_alone() {
     let mut machine = enrolled();
     machine.tick(START);
-    assert_eq!(machine.handle(Event::Connected, START), [Action::Attest { offer_token: false }]);
+    assert_eq!(
+        machine.handle(Event::Connected, START),
+        [Action::Attest { offer_token: false }]
+    );
 }
 
 #[test]
@@ -125,14 +184,25 @@ fn a_controller_that_lost_its_memory_is_offered_the_token_once() {
     machine.tick(START);
     machine.handle(Event::Connected, START);
     let actions = machine.handle(refused(EnrolmentRefusal::TokenMissing), START);
-    assert!(actions.contains(&Action::Attest { offer_token: true }), "{actions:?}");
+    assert!(
+        actions.contains(&Action::Attest { offer_token: true }),
+        "{actions:?}"
+    );
     let actions = machine.handle(refused(EnrolmentRefusal::TokenSpent), START);
-    assert!(!actions.iter().any(|action| matches!(action, Action::Finish(_))), "{actions:?}");
+    assert!(
+        !actions
+            .iter()
+            .any(|action| matches!(action, Action::Finish(_))),
+        "{actions:?}"
+    );
     let mut now = START;
     for _ in 0..5 {
         now = now + wait(&machine, now);
         machine.tick(now);
-        assert_eq!(machine.handle(Event::Connected, now), [Action::Attest { offer_token: false }]);
+        assert_eq!(
+            machine.handle(Event::Connected, now),
+            [Action::Attest { offer_token: false }]
+        );
         machine.handle(refused(EnrolmentRefusal::TokenMissing), now);
     }
 }
@@ -142,10 +212,16 @@ fn a_ban_ends_everything_at_any_time() {
     let over = [Action::DropLink, Action::Finish(Ended::Banned)];
     let mut machine = enrolled();
     open(&mut machine, START);
-    assert_eq!(machine.handle(Event::SessionEnded(SessionEnd::Banned), START), over);
+    assert_eq!(
+        machine.handle(Event::SessionEnded(SessionEnd::Banned), START),
+        over
+    );
     let mut machine = enrolled();
     unary(&mut machine, START);
-    assert_eq!(machine.handle(Event::StepFailed(failure(FailureKind::Banned)), START), over);
+    assert_eq!(
+        machine.handle(Event::StepFailed(failure(FailureKind::Banned)), START),
+        over
+    );
     assert_eq!(machine.next_deadline(), None);
 }
 
@@ -154,12 +230,18 @@ fn without_a_session_there_are_heartbeats_until_the_next_connection() {
     let mut machine = enrolled();
     unary(&mut machine, START);
     let later = START + Duration::from_secs(30);
-    assert!(matches!(machine.tick(later)[..], [Action::Heartbeat { .. }]));
+    assert!(matches!(
+        machine.tick(later)[..],
+        [Action::Heartbeat { .. }]
+    ));
     assert!(machine.tick(later).is_empty(), "one at a time");
     machine.handle(Event::StepFailed(failure(FailureKind::Unreachable)), later);
     let later = later + wait(&machine, later);
     machine.tick(later);
-    assert_eq!(machine.handle(Event::Connected, later), [Action::OpenSession]);
+    assert_eq!(
+        machine.handle(Event::Connected, later),
+        [Action::OpenSession]
+    );
 }
 
 #[test]
@@ -172,7 +254,10 @@ fn a_token_is_renewed_before_it_expires_and_the_session_stays() {
     assert!(machine.tick(renew_at).is_empty(), "one at a time");
     machine.handle(Event::Renewed(Ok(renew_at + HOUR)), renew_at);
     assert!(machine.is_live());
-    assert_eq!(machine.next_deadline(), Some(renew_at + HOUR - Duration::from_secs(120)));
+    assert_eq!(
+        machine.next_deadline(),
+        Some(renew_at + HOUR - Duration::from_secs(120))
+    );
 }
 
 #[test]
@@ -192,7 +277,12 @@ fn a_token_shorter_than_the_margin_is_not_renewed_all_the_time() {
     let mut machine = enrolled();
     machine.tick(START);
     machine.handle(Event::Connected, START);
-    machine.handle(Event::Attested { expires_at: START + Duration::from_secs(10) }, START);
+    machine.handle(
+        Event::Attested {
+            expires_at: START + Duration::from_secs(10),
+        },
+        START,
+    );
     machine.handle(Event::Registered, START);
     machine.handle(Event::SessionOpened { interval: None }, START);
     assert_eq!(wait(&machine, START), Duration::from_secs(5));
@@ -200,15 +290,25 @@ fn a_token_shorter_than_the_margin_is_not_renewed_all_the_time() {
 
 #[test]
 fn an_expired_token_takes_an_attestation_and_a_forgotten_node_a_registration_too() {
-    for (kind, next) in
-        [(FailureKind::TokenExpired, Action::OpenSession), (FailureKind::NodeUnknown, Action::Register)]
-    {
+    for (kind, next) in [
+        (FailureKind::TokenExpired, Action::OpenSession),
+        (FailureKind::NodeUnknown, Action::Register),
+    ] {
         let mut machine = enrolled();
         open(&mut machine, START);
         let now = START + Duration::from_secs(60);
         let actions = machine.handle(session_failed(kind), now);
-        assert_eq!(actions.last(), Some(&Action::Attest { offer_token: false }), "{kind:?}");
-        let actions = machine.handle(Event::Attested { expires_at: now + HOUR }, now);
+        assert_eq!(
+            actions.last(),
+            Some(&Action::Attest { offer_token: false }),
+            "{kind:?}"
+        );
+        let actions = machine.handle(
+            Event::Attested {
+                expires_at: now + HOUR,
+            },
+            now,
+        );
         assert_eq!(actions, [Action::NoteAdmitted, next]);
     }
 }
@@ -238,9 +338,19 @@ fn the_controllers_interval_counts_within_the_local_bounds() {
         machine.handle(session_failed(FailureKind::Unreachable), START);
         machine.tick(START + Duration::from_secs(2));
         machine.handle(Event::Connected, START);
-        machine.handle(Event::SessionOpened { interval: Some(Duration::from_secs(told)) }, START);
+        machine.handle(
+            Event::SessionOpened {
+                interval: Some(Duration::from_secs(told)),
+            },
+            START,
+        );
         assert_eq!(machine.interval(), Duration::from_secs(interval));
-        machine.handle(Event::IntervalSet { interval: Some(Duration::from_secs(7)) }, START);
+        machine.handle(
+            Event::IntervalSet {
+                interval: Some(Duration::from_secs(7)),
+            },
+            START,
+        );
         assert_eq!(machine.interval(), Duration::from_secs(7));
     }
 }
@@ -253,14 +363,19 @@ fn a_shorter_interval_gets_a_connection_that_notices_death_as_soon() {
     let now = START + wait(&machine, START);
     machine.tick(now);
     machine.handle(Event::Connected, now);
-    let opened = Event::SessionOpened { interval: Some(Duration::from_secs(2)) };
+    let opened = Event::SessionOpened {
+        interval: Some(Duration::from_secs(2)),
+    };
     let keepalive = Duration::from_secs(2);
     assert_eq!(
         machine.handle(opened.clone(), now),
         [Action::DropLink, Action::Connect { keepalive }]
     );
     assert_eq!(machine.handle(Event::Connected, now), [Action::OpenSession]);
-    assert_eq!(machine.handle(opened, now), [Action::Say(Notice::SessionOpen)]);
+    assert_eq!(
+        machine.handle(opened, now),
+        [Action::Say(Notice::SessionOpen)]
+    );
 }
 
 #[test]
@@ -270,11 +385,25 @@ fn a_shutdown_drains_flushes_deregisters_and_ends() {
     let drain_timeout = Some(Duration::from_secs(3));
     assert_eq!(
         machine.handle(Event::ShutdownRequested { drain_timeout }, START),
-        [Action::Drain { timeout: Duration::from_secs(3) }]
+        [Action::Drain {
+            timeout: Duration::from_secs(3)
+        }]
     );
-    assert!(machine.handle(Event::ShutdownRequested { drain_timeout: None }, START).is_empty());
+    assert!(
+        machine
+            .handle(
+                Event::ShutdownRequested {
+                    drain_timeout: None
+                },
+                START
+            )
+            .is_empty()
+    );
     assert_eq!(machine.handle(Event::Drained, START), [Action::Flush]);
-    assert_eq!(machine.handle(Event::Flushed, START), [Action::DropLink, Action::Deregister]);
+    assert_eq!(
+        machine.handle(Event::Flushed, START),
+        [Action::DropLink, Action::Deregister]
+    );
     assert_eq!(
         machine.handle(Event::Deregistered, START),
         [Action::DropLink, Action::Finish(Ended::Clean)]
@@ -285,7 +414,12 @@ fn a_shutdown_drains_flushes_deregisters_and_ends() {
 fn an_outbox_that_nobody_takes_does_not_hold_up_the_end_for_ever() {
     let mut machine = enrolled();
     open(&mut machine, START);
-    machine.handle(Event::ShutdownRequested { drain_timeout: None }, START);
+    machine.handle(
+        Event::ShutdownRequested {
+            drain_timeout: None,
+        },
+        START,
+    );
     machine.handle(Event::Drained, START);
     let later = machine.next_deadline().expect("the flush is bounded");
     assert_eq!(later.since(START), Duration::from_secs(10));
@@ -296,7 +430,12 @@ fn an_outbox_that_nobody_takes_does_not_hold_up_the_end_for_ever() {
 fn a_link_that_breaks_during_the_drain_is_made_again() {
     let mut machine = enrolled();
     open(&mut machine, START);
-    machine.handle(Event::ShutdownRequested { drain_timeout: None }, START);
+    machine.handle(
+        Event::ShutdownRequested {
+            drain_timeout: None,
+        },
+        START,
+    );
     machine.handle(session_failed(FailureKind::Unreachable), START);
     let later = START + wait(&machine, START);
     assert!(matches!(machine.tick(later)[..], [Action::Connect { .. }]));
@@ -307,7 +446,12 @@ fn a_worker_that_never_reached_its_controller_can_end_at_once() {
     let mut machine = fresh();
     machine.tick(START);
     machine.handle(Event::StepFailed(failure(FailureKind::Unreachable)), START);
-    machine.handle(Event::ShutdownRequested { drain_timeout: None }, START);
+    machine.handle(
+        Event::ShutdownRequested {
+            drain_timeout: None,
+        },
+        START,
+    );
     machine.handle(Event::Drained, START);
     assert_eq!(
         machine.handle(Event::Flushed, START),

@@ -1,0 +1,165 @@
+//! The key `plugins` of a pushed config, and who takes it.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use serde_json::{Map, Value};
+
+use crate::{command::HandlerError, config::model::PluginsConfig};
+
+/// The loaded plugins, as far as their config goes.
+pub trait PluginConfigs: Send + Sync + 'static {
+    /// Whether a plugin of this name runs.
+    fn is_loaded(&self, plugin: &str) -> bool;
+    /// Gives a plugin a new config. On an error the old one stays in force.
+    /// May block.
+    fn reconfigure(&self, plugin: &str, config: &Value) -> Result<(), HandlerError>;
+}
+
+impl fmt::Debug for dyn PluginConfigs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PluginConfigs")
+    }
+}
+
+/// The parts of a document that go to plugins, by plugin.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Sections(BTreeMap<String, Map<String, Value>>);
+
+/// Plugins that took a new config, and the one that they had before.
+pub(super) struct Changed<'a> {
+    plugins: &'a dyn PluginConfigs,
+    before: Vec<(String, Value)>,
+}
+
+impl Sections {
+    /// Refuses a key `plugins` that is not an object of objects.
+    pub(super) fn read(document: &Map<String, Value>) -> Result<Self, HandlerError> {
+        let invalid = |what: &str| {
+            HandlerError::new(
+                "invalid-config",
+                format!("the key `{what}` must be a JSON object"),
+            )
+        };
+        let Some(plugins) = document.get("plugins") else {
+            return Ok(Self::default());
+        };
+        let plugins = plugins.as_object().ok_or_else(|| invalid("plugins"))?;
+        let sections = plugins.iter().map(|(name, section)| {
+            let section = section
+                .as_object()
+                .ok_or_else(|| invalid(&format!("plugins.{name}")))?;
+            Ok((name.clone(), section.clone()))
+        });
+        sections.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The same of a document that was good before.
+    pub(super) fn of(document: &Map<String, Value>) -> Self {
+        Self::read(document).unwrap_or_default()
+    }
+
+    /// Refuses parts of plugins that are not loaded.
+    pub(super) fn check(&self, plugins: &dyn PluginConfigs) -> Result<(), HandlerError> {
+        match self.0.keys().find(|name| !plugins.is_loaded(name)) {
+            Some(name) => Err(HandlerError::new(
+                "invalid-config",
+                format!("the key `plugins.{name}` is for a plugin that is not loaded here"),
+            )
+            .help("`aegisctl node show` lists the plugins of a node")),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives every plugin its part.
+    pub(super) fn reconfigure_all(
+        &self,
+        plugins: &dyn PluginConfigs,
+        local: &PluginsConfig,
+    ) -> Result<(), HandlerError> {
+        self.check(plugins)?;
+        self.replace(&Self::default(), plugins, local).map(drop)
+    }
+
+    /// Gives every plugin whose part is not what it was its new one. If one
+    /// refuses, those before it get back what they had.
+    pub(super) fn replace<'a>(
+        &self,
+        old: &Self,
+        plugins: &'a dyn PluginConfigs,
+        local: &PluginsConfig,
+    ) -> Result<Changed<'a>, HandlerError> {
+        let mut changed = Changed {
+            plugins,
+            before: Vec::new(),
+        };
+        let mut names: Vec<&String> = self.0.keys().chain(old.0.keys()).collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            // A plugin that is gone has nothing to go back to.
+            if self.0.get(name) == old.0.get(name)
+                || (!self.0.contains_key(name) && !plugins.is_loaded(name))
+            {
+                continue;
+            }
+            let new = effective(name, self.0.get(name), local);
+            if let Err(error) = plugins.reconfigure(name, &new) {
+                changed.undo();
+                return Err(HandlerError {
+                    message: format!("the plugin {name:?} refused its config: {}", error.message),
+                    ..error
+                });
+            }
+            changed
+                .before
+                .push((name.clone(), effective(name, old.0.get(name), local)));
+        }
+        Ok(changed)
+    }
+}
+
+impl Changed<'_> {
+    /// Gives back what was there before, last change first.
+    pub(super) fn undo(self) {
+        for (name, before) in self.before.iter().rev() {
+            if let Err(error) = self.plugins.reconfigure(name, before) {
+                tracing::error!(
+                    plugin = name, %error,
+                    "a plugin does not take its last good config back; restart the worker"
+                );
+            }
+        }
+    }
+}
+
+/// What a plugin is given: the pushed part under the node's own. A key that the
+/// local file sets is the local file's: what it lists, as the programs that may
+/// be run, no controller can add to.
+fn effective(plugin: &str, pushed: Option<&Map<String, Value>>, local: &PluginsConfig) -> Value {
+    let mut config = pushed.cloned().unwrap_or_default();
+    if let Some(own) = local.by_name.get(plugin) {
+        for (key, value) in &own.config {
+            if config
+                .insert(key.clone(), value.clone())
+                .is_some_and(|pushed| pushed != *value)
+            {
+                tracing::warn!(
+                    plugin,
+                    key,
+                    "the pushed config sets a key that the node's own config sets: the own one holds"
+                );
+            }
+        }
+    }
+    Value::Object(config)
+}
+
+impl<T: PluginConfigs + ?Sized> PluginConfigs for Arc<T> {
+    fn is_loaded(&self, plugin: &str) -> bool {
+        (**self).is_loaded(plugin)
+    }
+
+    fn reconfigure(&self, plugin: &str, config: &Value) -> Result<(), HandlerError> {
+        (**self).reconfigure(plugin, config)
+    }
+}
