@@ -26,13 +26,15 @@ impl SelectorFlags {
         let target = match (self.all, self.tag) {
             (true, _) => Target::All,
             (false, Some(tag)) => Target::Tag(tag),
-            (false, None) if arguments.is_empty() => {
-                return Err(Failure::usage("no node is selected")
-                    .next("Name a node id (or a prefix of one), or use --all or --tag TAG; `aegisctl nodes` lists them."));
-            }
+            (false, None) if arguments.is_empty() => return Err(nothing()),
             (false, None) => Target::Node(arguments.remove(0)),
         };
         Ok((target, arguments))
+    }
+
+    /// The selection, where there is no argument but the node.
+    pub fn one(self, node: Option<String>) -> Result<Target, Failure> {
+        self.optional(node)?.ok_or_else(nothing)
     }
 
     /// A selection that may be left out: nothing means no choice at all.
@@ -48,6 +50,12 @@ impl SelectorFlags {
             .next("Use one of them.")),
         }
     }
+}
+
+fn nothing() -> Failure {
+    Failure::usage("no node is selected").next(
+        "Name a node id (or a prefix of one), or use --all or --tag TAG; `aegisctl nodes` lists them.",
+    )
 }
 
 /// One way of choosing nodes.
@@ -125,6 +133,8 @@ mod tests {
             all: true,
             tag: None,
         };
-        assert!(flags.optional(Some("0192".into())).is_err());
+        assert!(flags.clone().optional(Some("0192".into())).is_err());
+        assert!(flags.one(Some("0192".into())).is_err());
+        assert!(SelectorFlags::default().one(None).is_err());
     }
 }

@@ -50,7 +50,7 @@ impl Arguments {
     /// Drains, or undoes it.
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let payload = self.payload();
-        let (target, _) = self.selector.split(self.node.into_iter().collect())?;
+        let target = self.selector.one(self.node)?;
         let connection = global.connect().await?;
         let (target, nodes) = fleet::resolve(&connection, target).await?;
         let request = SubmitCommandRequest {

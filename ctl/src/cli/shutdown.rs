@@ -49,7 +49,7 @@ pub struct Arguments {
 impl Arguments {
     /// Shuts down.
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let (target, _) = self.selector.split(self.node.into_iter().collect())?;
+        let target = self.selector.one(self.node)?;
         let mut payload = json!({ "reason": self.reason });
         if let Some(timeout) = self.drain_timeout {
             payload["drainTimeoutMs"] =

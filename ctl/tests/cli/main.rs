@@ -1,0 +1,11 @@
+//! The real `aegisctl` against a controller played in this process.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod aegisctl;
+mod drain;
+mod errors;
+mod fake;
+mod nodes;
+mod push_config;
+mod run;
