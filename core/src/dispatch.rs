@@ -17,6 +17,7 @@
 
 mod ending;
 mod execution;
+mod fixed;
 mod lane;
 mod lanes;
 mod limits;
@@ -56,6 +57,7 @@ use crate::{
     unpoisoned::lock,
 };
 
+pub use fixed::{FIXED_ISSUER, FixedCommand, FixedCommands};
 pub use limits::DispatchLimits;
 
 /// Runs commands. Clones share everything; when the last one is gone, its task
