@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,8 +17,12 @@ use super::{
     book::{Book, Grant},
 };
 use crate::{
-    BuiltIn, HandlerError, HostInterface, Node, built_ins, ffi::loopback, instance::Birth,
-    manifest::Manifest,
+    HandlerError, HostInterface, Node,
+    abi::AegisPluginDescriptor,
+    built_in::{Create, built_ins},
+    ffi::loopback,
+    instance::Birth,
+    manifest::{Manifest, SYMBOL_PREFIX},
 };
 
 /// Which way the harness takes to the plugin.
@@ -32,7 +36,9 @@ pub enum Through {
 
 /// A plugin that is not yet started.
 pub struct Setup {
-    plugin: &'static BuiltIn,
+    descriptor: &'static AegisPluginDescriptor,
+    /// The way past the C tables; a library has none.
+    create: Option<Create>,
     through: Through,
     config: Vec<u8>,
     node: Node,
@@ -47,13 +53,32 @@ impl Setup {
     ///
     /// If no such plugin is linked into this program.
     pub fn new(id: &str) -> Self {
-        let plugin = built_ins()
+        let built_in = built_ins()
             .find(|plugin| loopback::id(plugin.descriptor_as_if_loaded()) == id.as_bytes())
             .unwrap_or_else(|| {
                 panic!("no plugin `{id}` is linked into this test; name its crate: `use x as _;`")
             });
+        Self::over(built_in.descriptor_as_if_loaded(), built_in.create())
+    }
+
+    /// For a plugin in a shared library, written in whatever language. The
+    /// library is never unloaded. `name` is what its descriptor's symbol has
+    /// after `aegis_plugin_v1_`: the crate's name, where it is in Rust.
+    ///
+    /// # Panics
+    ///
+    /// If the library cannot be loaded or has no such descriptor.
+    #[cfg(unix)]
+    pub fn library(path: &Path, name: &str) -> Self {
+        let descriptor = loopback::load(path, &format!("{SYMBOL_PREFIX}{name}"))
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self::over(descriptor, None)
+    }
+
+    fn over(descriptor: &'static AegisPluginDescriptor, create: Option<Create>) -> Self {
         Self {
-            plugin,
+            descriptor,
+            create,
             through: Through::Abi,
             config: b"{}".to_vec(),
             node: Node {
@@ -116,7 +141,7 @@ impl Setup {
     ///
     /// If its manifest cannot be read.
     pub fn start(self) -> Result<TestPlugin, HandlerError> {
-        let descriptor = self.plugin.descriptor_as_if_loaded();
+        let descriptor = self.descriptor;
         let manifest: Manifest = serde_json::from_slice(loopback::manifest(descriptor))
             .expect("a descriptor carries a manifest");
         let state_dir = StateDir::new();
@@ -127,9 +152,9 @@ impl Setup {
             node: self.node,
             state_dir: state_dir.0.clone(),
         };
-        let engine = match (self.through, self.plugin.create()) {
+        let engine = match (self.through, self.create) {
             (Through::Rust, Some(create)) => create(birth)?,
-            (Through::Rust, None) => panic!("the plugin was not made with `export_plugin!`"),
+            (Through::Rust, None) => panic!("this plugin can be reached through the C ABI only"),
             (Through::Abi, _) => loopback::create(descriptor, birth)?,
         };
         Ok(TestPlugin::new(
