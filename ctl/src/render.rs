@@ -4,6 +4,8 @@
 mod command;
 mod config;
 mod follow;
+#[cfg(test)]
+mod golden;
 mod handler;
 mod node;
 mod record;

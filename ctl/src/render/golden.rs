@@ -1,0 +1,191 @@
+//! Each table and text, as people see it at a fixed time.
+
+use aegis_proto::{
+    operator::v1::{self, CommandView, NodeView},
+    worker::v1::{CommandError, CommandState, ConfigStatus, DrainStatus, InFlight, Progress},
+};
+use chrono::{DateTime, Utc};
+use prost_types::Timestamp;
+
+use super::*;
+use crate::document::{Command, CommandList, Config, Node};
+
+const NODE: &str = "0192f0c1-7a3e-4b7e-8a51-3f1f6f0e2d11";
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(10_000, 0).unwrap()
+}
+
+/// So many seconds ago.
+fn ago(seconds: i64) -> Option<Timestamp> {
+    Some(Timestamp {
+        seconds: 10_000 - seconds,
+        nanos: 0,
+    })
+}
+
+fn view(id: &str, state: CommandState) -> CommandView {
+    CommandView {
+        command_id: format!("0199aaaa-0000-7000-8000-{id:0>12}"),
+        node_id: NODE.into(),
+        name: "copy".into(),
+        state: state.into(),
+        issuer: "operator".into(),
+        payload: br#"{"from":"a","to":"b"}"#.to_vec(),
+        created_at: ago(90),
+        delivered_at: ago(89),
+        started_at: ago(88),
+        ..Default::default()
+    }
+}
+
+fn failed() -> CommandView {
+    CommandView {
+        finished_at: ago(3),
+        attempt: 2,
+        output_cut: 512,
+        error: Some(CommandError {
+            code: "disk-full".into(),
+            message: "no space on /var\x07".into(),
+            help: "Make room, then run it again.".into(),
+            retryable: true,
+            retry_after: Some(prost_types::Duration {
+                seconds: 90,
+                nanos: 0,
+            }),
+        }),
+        receipt_signature: vec![1],
+        ..view("2", CommandState::Failed)
+    }
+}
+
+#[test]
+fn a_command() {
+    let running = CommandView {
+        timeout: Some(prost_types::Duration {
+            seconds: 300,
+            nanos: 0,
+        }),
+        start_by: ago(-600),
+        cancel_requested: true,
+        progress: Some(Progress {
+            permille: 421,
+            note: "second disk".into(),
+        }),
+        ..view("1", CommandState::Running)
+    };
+    insta::assert_snapshot!("command_running", command(&running.into(), now()));
+    let failed = Command::from(failed()).with_output(b"copying\n\x1b[1mhalf\n");
+    insta::assert_snapshot!("command_failed", command(&failed, now()));
+}
+
+#[test]
+fn the_list_of_commands() {
+    let list = [
+        view("3", CommandState::Queued),
+        failed(),
+        view("1", CommandState::Running),
+    ];
+    insta::assert_snapshot!("commands", commands(&list.map(Command::from), now()));
+    insta::assert_snapshot!("commands_none", commands(&[], now()));
+}
+
+#[test]
+fn what_became_of_several() {
+    let succeeded = CommandView {
+        response: serde_json::to_vec(&"x".repeat(200)).unwrap(),
+        finished_at: ago(87),
+        ..view("1", CommandState::Succeeded)
+    };
+    let open = view("3", CommandState::Delivered);
+    let list = CommandList::new(
+        String::new(),
+        [succeeded, failed(), open].map(Command::from).to_vec(),
+    );
+    insta::assert_snapshot!("outcomes", outcomes(&list));
+}
+
+#[test]
+fn a_draining_node() {
+    let waiting = |id: u32| InFlight {
+        command_id: format!("0199aaaa-0000-7000-8000-{id:012}"),
+        name: "copy".into(),
+        plugin: "files".into(),
+        started_at: ago(75),
+    };
+    let view = NodeView {
+        connected: true,
+        drain: Some(DrainStatus {
+            started_at: ago(60),
+            deadline: ago(-30),
+            finished_at: None,
+            in_flight: (0..5).map(waiting).collect(),
+            reason: "new kernel".into(),
+        }),
+        ..Default::default()
+    };
+    let node = Node::from(view);
+    insta::assert_snapshot!("drain_line", drain_line(&node, now()));
+    let detail = crate::document::NodeDetail {
+        node,
+        plugins: Vec::new(),
+        handlers: Vec::new(),
+    };
+    insta::assert_snapshot!("draining_node", node_detail(&detail, now()));
+}
+
+#[test]
+fn config_layers() {
+    let layer = |scope: &str, name: &str| v1::ConfigLayer {
+        scope: scope.into(),
+        name: name.into(),
+        document: br#"{"worker":{"log_level":"debug"}}"#.to_vec(),
+        set_by: "operator".into(),
+        set_at: ago(3600),
+    };
+    let shown = Config::from(v1::ShowConfigResponse {
+        layers: vec![layer("global", ""), layer("tag", "gpu")],
+        merged: br#"{"worker":{"log_level":"debug"}}"#.to_vec(),
+        merged_version: "v2".into(),
+        status: Some(ConfigStatus {
+            active_version: "v1".into(),
+            attempted_version: "v2".into(),
+            failed_step: "apply".into(),
+            reason: "the plugin refused it".into(),
+            ..Default::default()
+        }),
+    });
+    insta::assert_snapshot!("config", config(&shown, now()));
+}
+
+#[test]
+fn records() {
+    let event = v1::Event {
+        event_id: 7,
+        at: ago(5),
+        kind: "node-registered".into(),
+        node_id: NODE.into(),
+        command_id: String::new(),
+        message: "registered from 127.0.0.1".into(),
+    };
+    insta::assert_snapshot!("events", events(&[event.into()], now()));
+    let entry = v1::AuditEntry {
+        audit_id: 3,
+        at: ago(5),
+        operator: "operator".into(),
+        action: "SubmitCommand".into(),
+        detail: r#"{"name":"hello","nodes":1}"#.into(),
+        result: "ok".into(),
+    };
+    insta::assert_snapshot!("audit", audit(&[entry.into()], now()));
+    let token = v1::EnrolmentToken {
+        token_id: "0199cccc".into(),
+        state: "spent".into(),
+        spent_by: NODE.into(),
+        created_at: ago(600),
+        expires_at: ago(-3000),
+        note: "rack 7".into(),
+        ..Default::default()
+    };
+    insta::assert_snapshot!("tokens", tokens(&[token.into()], now()));
+}
