@@ -354,6 +354,9 @@ impl State {
         let entry = self.entries.get_mut(&id)?;
         let before = entry.bytes();
         let outcome = entry.finish(id, ending, self.revision + 1)?;
+        // A moment of its own, even where the entry keeps its place: readers
+        // tell by it what was final before them.
+        self.revision += 1;
         self.bytes = self.bytes - before + entry.bytes();
         self.outbox += 1;
         self.touch(id);

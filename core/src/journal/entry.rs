@@ -32,7 +32,8 @@ pub(super) struct Entry {
     output: BytesMut,
     output_cut: u64,
     pub(super) outcome: Option<Arc<Outcome>>,
-    /// The revision at which the outcome came.
+    /// The revision at which the outcome came; 0 where it was there from the
+    /// beginning, so that only the outcome is told.
     pub(super) ended: u64,
     /// Whether a reader told the outcome.
     pub(super) told: bool,
@@ -103,7 +104,7 @@ impl Entry {
             output: BytesMut::new(),
             output_cut: 0,
             outcome: Some(outcome),
-            ended: accepted,
+            ended: 0,
             told: false,
             is_refusal: false,
             refuse_next: None,

@@ -261,6 +261,19 @@ fn a_full_journal_takes_commands_only_to_refuse_them_and_then_not_at_all() {
 }
 
 #[test]
+fn of_what_was_final_before_a_reader_only_the_outcome_is_told() {
+    let journal = Journal::new(4);
+    let id = command(1).id;
+    journal.accept(&command(1), false);
+    journal.output(id, b"abc");
+    let outcome = journal.finish(id, succeeded()).expect("its first end");
+    assert_eq!(
+        all(&mut journal.reader()),
+        [JournalUpdate::Finished(outcome)]
+    );
+}
+
+#[test]
 fn a_long_output_does_not_hold_up_another_commands_outcome() {
     let journal = Journal::new(1 << 20);
     let mut reader = journal.reader();
