@@ -2,6 +2,9 @@
 //! journal, catalog, plugin host, config. It knows how to live in a cluster; it
 //! knows no command.
 
+#![deny(unsafe_code)]
+
+pub mod catalog;
 pub mod client;
 pub mod clock;
 pub mod command;
@@ -12,8 +15,11 @@ pub mod drain;
 pub mod identity;
 pub mod journal;
 pub mod lifecycle;
+pub mod loader;
+pub mod manifest;
 pub mod plugin;
 pub mod policy;
 pub mod pushed_config;
+pub mod trust;
 
 mod unpoisoned;

@@ -1,14 +1,31 @@
 //! The one facade behind which every plugin stands, whatever its placement.
 
+mod answer;
+mod calls;
+mod faults;
+#[allow(unsafe_code)]
+mod ffi;
+mod hosted;
+mod log;
+mod restart;
+mod schema;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use aegis_plugin_api::{Effect, HandlerError};
 use bytes::Bytes;
+use serde::{Serialize, Serializer};
+
+pub use faults::FaultCounts;
+pub(crate) use ffi::{Descriptor, Facilities, map};
+pub(crate) use hosted::{Hosted, Hosting};
+pub use log::follow_log_level;
 
 use crate::command::{CancelReason, CommandId};
 
 /// Where a plugin's code runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Placement {
     /// Linked into this program.
     BuiltIn,
@@ -136,7 +153,7 @@ pub trait Handlers: Send + Sync + 'static {
 }
 
 /// What is known of a handler, run or not.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HandlerInfo {
     /// The command's name.
     pub name: String,
@@ -146,7 +163,8 @@ pub struct HandlerInfo {
     pub summary: String,
     /// What a crash means.
     pub effect: Effect,
-    /// Of commands that bring none.
+    /// Of commands that bring none. Written in milliseconds.
+    #[serde(rename = "timeout_ms", serialize_with = "milliseconds")]
     pub timeout: Duration,
     /// How many run at once.
     pub concurrency: u32,
@@ -163,7 +181,7 @@ pub struct HandlerInfo {
 }
 
 /// One line of the inventory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PluginInfo {
     /// Its name; the file's stem where even that could not be read.
     pub name: String,
@@ -171,18 +189,21 @@ pub struct PluginInfo {
     pub version: String,
     /// Where it runs, or would.
     pub placement: Placement,
-    /// Of the file.
+    /// Of the file. Written in hexadecimal.
+    #[serde(serialize_with = "hexadecimal")]
     pub sha256: Option<[u8; 32]>,
     /// The path as found; `None` for a built-in plugin.
     pub file: Option<std::path::PathBuf>,
     /// What became of it.
+    #[serde(flatten)]
     pub state: PluginState,
     /// Which trust policy let it in, as `owner`, `pinned` or `built-in`.
     pub trust: String,
 }
 
 /// What became of a plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", content = "reason", rename_all = "kebab-case")]
 pub enum PluginState {
     /// It runs.
     Active,
@@ -211,4 +232,14 @@ impl fmt::Debug for Handler {
             .field("index", &self.index)
             .finish_non_exhaustive()
     }
+}
+
+fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn hexadecimal<S: Serializer>(digest: &Option<[u8; 32]>, serializer: S) -> Result<S::Ok, S::Error> {
+    digest
+        .map(crate::loader::Digest::from)
+        .serialize(serializer)
 }

@@ -1,0 +1,236 @@
+//! Starts what was found and decided.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    Catalog, CatalogOptions, Entry, Named,
+    found::{Found, Source},
+    resolve::{self, Claim},
+};
+use crate::{
+    loader::{Check, Refusal},
+    manifest::HostInterface,
+    plugin::{self, Descriptor, Facilities, Handler, Hosted, Hosting, PluginInstance, PluginState},
+};
+
+/// Starts every plugin that is active and puts the handlers under their names.
+pub(super) fn start(
+    mut found: Vec<Found>,
+    mut claims: Vec<Claim>,
+    options: &CatalogOptions,
+) -> Catalog {
+    let mut running: HashMap<usize, Arc<Hosted>> = HashMap::new();
+    for (index, found) in found.iter_mut().enumerate() {
+        if found.is_active() {
+            match start_one(found, index, &mut claims, options) {
+                Ok(hosted) => {
+                    running.insert(index, hosted);
+                }
+                Err(state) => found.leave_out(state),
+            }
+        }
+        report(found);
+    }
+    for claim in claims
+        .iter_mut()
+        .filter(|claim| claim.info.disabled.is_none())
+    {
+        if let PluginState::Failed(reason) | PluginState::Refused(reason) =
+            &found[claim.plugin].info.state
+        {
+            claim.info.disabled = Some(format!(
+                "its plugin {} is not running: {reason}",
+                claim.info.plugin
+            ));
+        }
+    }
+    for name in options.plugins.by_name.keys() {
+        if !found.iter().any(|found| found.info.name == *name) {
+            tracing::warn!(
+                plugin = name,
+                "the config has a section for a plugin that was not found"
+            );
+        }
+    }
+    let mut catalog = Catalog {
+        by_name: HashMap::new(),
+        passed_over: Vec::new(),
+        plugins: Vec::new(),
+    };
+    name_handlers(&mut catalog, claims, &running);
+    catalog.plugins = found
+        .into_iter()
+        .enumerate()
+        .map(|(index, found)| Entry {
+            info: found.info,
+            hosted: running.remove(&index),
+        })
+        .collect();
+    catalog
+}
+
+/// Enabled handlers first, so that each name leads to the one that is served.
+fn name_handlers(
+    catalog: &mut Catalog,
+    mut claims: Vec<Claim>,
+    running: &HashMap<usize, Arc<Hosted>>,
+) {
+    claims.sort_by_key(|claim| claim.info.disabled.is_some());
+    for claim in claims {
+        if catalog.by_name.contains_key(&claim.info.name) {
+            catalog.passed_over.push(claim.info);
+            continue;
+        }
+        let name = claim.info.name.clone();
+        let named = match (&claim.info.disabled, running.get(&claim.plugin)) {
+            (None, Some(hosted)) => Named::Enabled(Handler {
+                info: claim.info,
+                index: claim.index,
+                instance: Arc::clone(hosted) as Arc<dyn PluginInstance>,
+            }),
+            (reason, _) => {
+                let reason = reason.clone().unwrap_or_default();
+                Named::Disabled {
+                    info: claim.info,
+                    reason,
+                }
+            }
+        };
+        catalog.by_name.insert(name, named);
+    }
+}
+
+fn start_one(
+    found: &mut Found,
+    index: usize,
+    claims: &mut [Claim],
+    options: &CatalogOptions,
+) -> Result<Arc<Hosted>, PluginState> {
+    let id = found.info.name.clone();
+    let failed = |refusal: Refusal| PluginState::Failed(refusal.to_string());
+    let granted =
+        resolve::granted(found, &options.plugins, &options.default_grants).map_err(failed)?;
+    let state_dir = state_dir(&options.state_dir, &id).map_err(|error| {
+        failed(Refusal::new(
+            Check::Create,
+            format!("its state directory cannot be made: {error}"),
+            "see that node.state_dir can be written and is not full",
+        ))
+    })?;
+    let (descriptor, request_schemas) = open(found, &options.state_dir)?;
+    for claim in claims.iter_mut().filter(|claim| claim.plugin == index) {
+        complete_schemas(claim, &descriptor);
+    }
+    let config = options.plugins.by_name.get(&id);
+    Hosted::start(Hosting {
+        descriptor,
+        config: config
+            .map(|config| config.config.clone())
+            .unwrap_or_default(),
+        node: serde_json::to_string(&options.node).unwrap_or_else(|_| "{}".to_owned()),
+        state_dir,
+        facilities: Facilities {
+            node_control: granted
+                .contains(&HostInterface::NodeControl)
+                .then(|| Arc::clone(&options.node_control)),
+            config: granted
+                .contains(&HostInterface::Config)
+                .then(|| Arc::clone(&options.config_control)),
+        },
+        request_schemas,
+        id,
+    })
+    .map_err(|error| {
+        let remedy = error
+            .help
+            .clone()
+            .unwrap_or_else(|| "see the plugin's documentation".to_owned());
+        failed(Refusal::new(Check::Create, error.to_string(), remedy))
+    })
+}
+
+type Opened = (Descriptor, Vec<Option<serde_json::Value>>);
+
+/// Maps a file, and lets its bytes go.
+fn open(found: &mut Found, state_dir: &Path) -> Result<Opened, PluginState> {
+    let (Some(source), Some(manifest)) = (found.source.take(), &found.manifest) else {
+        return Err(PluginState::Refused(
+            "there is nothing to start it from".to_owned(),
+        ));
+    };
+    let descriptor = match source {
+        Source::Linked(descriptor) => descriptor,
+        Source::File(file) => plugin::map(&file, state_dir).map_err(|refusal| {
+            let text = refusal.to_string();
+            // Up to the dynamic linker's yes, nothing of it was loaded.
+            if refusal.check == Check::Load {
+                PluginState::Refused(text)
+            } else {
+                PluginState::Failed(text)
+            }
+        })?,
+    };
+    let schemas = manifest
+        .handlers
+        .iter()
+        .map(|handler| handler.request_schema.clone())
+        .collect();
+    Ok((descriptor, schemas))
+}
+
+fn complete_schemas(claim: &mut Claim, descriptor: &Descriptor) {
+    let info = &mut claim.info;
+    if info.request_schema.is_some() && info.response_schema.is_some() {
+        return;
+    }
+    if let Some((request, response)) = descriptor.schemas(claim.index) {
+        info.request_schema = info.request_schema.take().or(request);
+        info.response_schema = info.response_schema.take().or(response);
+    }
+}
+
+/// `plugins/ID` below the worker's own, for this user alone.
+fn state_dir(worker: &Path, id: &str) -> io::Result<PathBuf> {
+    let directory = worker.join("plugins").join(id);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&directory)?;
+    let metadata = fs::symlink_metadata(&directory)?;
+    if !metadata.is_dir() {
+        return Err(io::Error::new(
+            io::ErrorKind::NotADirectory,
+            directory.display().to_string(),
+        ));
+    }
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700))?;
+    Ok(directory)
+}
+
+fn report(found: &Found) {
+    let info = &found.info;
+    let file = info.file.as_ref().map(|file| file.display().to_string());
+    let (plugin, version, placement) = (&info.name, &info.version, info.placement.as_str());
+    match &info.state {
+        PluginState::Active => {
+            tracing::info!(
+                plugin,
+                version,
+                placement,
+                trust = info.trust,
+                file,
+                "plugin started"
+            );
+        }
+        PluginState::Disabled(reason) => tracing::info!(plugin, file, reason, "plugin not started"),
+        PluginState::Refused(reason) | PluginState::Failed(reason) => {
+            tracing::warn!(plugin, file, reason, "plugin not started");
+        }
+    }
+}
