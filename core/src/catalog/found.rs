@@ -90,7 +90,7 @@ fn linked(built_in: &BuiltIn) -> Found {
         trust: "built-in".to_owned(),
     };
     let read = || -> Result<(Descriptor, Manifest), Refusal> {
-        let descriptor = Descriptor::linked(built_in.descriptor)?;
+        let descriptor = Descriptor::linked(built_in.descriptor())?;
         let manifest = manifest::decode(descriptor.manifest())?;
         Ok((descriptor, manifest))
     };
