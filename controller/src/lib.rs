@@ -1,0 +1,30 @@
+//! The controller: node registry, command queue, config layers, enrolment and
+//! the operator API of an aegis cluster.
+//!
+//! [`Server::start`] runs all of it on one port. What lasts is in a
+//! [`store::Store`]; liveness is in memory. The wire is `aegis-proto`'s.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod auth;
+mod cluster;
+pub mod command;
+pub mod config;
+mod controller;
+mod directory;
+mod layers;
+mod operator;
+mod outcome;
+mod queue;
+mod server;
+mod session;
+mod status;
+pub mod store;
+mod sweeper;
+pub mod time;
+mod watch;
+
+pub use config::Config;
+pub use controller::Settings;
+pub use server::{Server, StartError};

@@ -1,0 +1,208 @@
+//! `aegis.operator.v1.OperatorService`: what operators and their tools call.
+
+mod audit;
+mod commands;
+mod config;
+mod enrolment;
+mod gate;
+mod log;
+mod nodes;
+mod select;
+mod submit;
+mod views;
+mod watch;
+
+use std::{pin::Pin, sync::Arc};
+
+use aegis_proto::operator::v1 as api;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+
+pub use gate::Gate;
+
+use crate::controller::Controller;
+
+/// What the gate found out about a caller.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller(&'static str);
+
+/// Serves operators.
+#[derive(Clone)]
+pub struct OperatorApi {
+    controller: Arc<Controller>,
+}
+
+impl OperatorApi {
+    /// Over a controller. It has to stand behind a [`Gate`].
+    pub fn new(controller: Arc<Controller>) -> Self {
+        Self { controller }
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+fn caller<T>(request: &Request<T>) -> Result<&'static str, Status> {
+    let caller = request.extensions().get::<Caller>();
+    caller
+        .map(|caller| caller.0)
+        .ok_or_else(|| Status::unauthenticated("no operator token was sent"))
+}
+
+#[tonic::async_trait]
+impl api::operator_service_server::OperatorService for OperatorApi {
+    type WatchNodesStream = Events<api::NodeView>;
+    type WatchCommandsStream = Events<api::CommandEvent>;
+
+    async fn create_enrolment_token(
+        &self,
+        request: Request<api::CreateEnrolmentTokenRequest>,
+    ) -> Answer<api::CreateEnrolmentTokenResponse> {
+        let who = caller(&request)?;
+        self.create_token(who, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn revoke_enrolment_token(
+        &self,
+        request: Request<api::RevokeEnrolmentTokenRequest>,
+    ) -> Answer<api::RevokeEnrolmentTokenResponse> {
+        let who = caller(&request)?;
+        self.revoke_token(who, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_enrolment_tokens(
+        &self,
+        _: Request<api::ListEnrolmentTokensRequest>,
+    ) -> Answer<api::ListEnrolmentTokensResponse> {
+        self.tokens().await.map(Response::new)
+    }
+
+    async fn list_nodes(
+        &self,
+        request: Request<api::ListNodesRequest>,
+    ) -> Answer<api::ListNodesResponse> {
+        self.nodes(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn show_node(
+        &self,
+        request: Request<api::ShowNodeRequest>,
+    ) -> Answer<api::ShowNodeResponse> {
+        self.node(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn watch_nodes(
+        &self,
+        request: Request<api::WatchNodesRequest>,
+    ) -> Answer<Self::WatchNodesStream> {
+        Ok(Response::new(self.node_changes(request.into_inner())?))
+    }
+
+    async fn submit_command(
+        &self,
+        request: Request<api::SubmitCommandRequest>,
+    ) -> Answer<api::SubmitCommandResponse> {
+        let who = caller(&request)?;
+        self.submit(who, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn watch_commands(
+        &self,
+        request: Request<api::WatchCommandsRequest>,
+    ) -> Answer<Self::WatchCommandsStream> {
+        Ok(Response::new(
+            self.command_events(request.into_inner()).await?,
+        ))
+    }
+
+    async fn show_command(
+        &self,
+        request: Request<api::ShowCommandRequest>,
+    ) -> Answer<api::ShowCommandResponse> {
+        self.command(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_commands(
+        &self,
+        request: Request<api::ListCommandsRequest>,
+    ) -> Answer<api::ListCommandsResponse> {
+        self.commands(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn cancel_command(
+        &self,
+        request: Request<api::CancelCommandRequest>,
+    ) -> Answer<api::CancelCommandResponse> {
+        let who = caller(&request)?;
+        self.cancel(who, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn set_config(
+        &self,
+        request: Request<api::SetConfigRequest>,
+    ) -> Answer<api::SetConfigResponse> {
+        let who = caller(&request)?;
+        self.set_config_layer(who, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn show_config(
+        &self,
+        request: Request<api::ShowConfigRequest>,
+    ) -> Answer<api::ShowConfigResponse> {
+        self.config(request.into_inner()).map(Response::new)
+    }
+
+    async fn ban_node(
+        &self,
+        request: Request<api::BanNodeRequest>,
+    ) -> Answer<api::BanNodeResponse> {
+        let who = caller(&request)?;
+        self.ban(who, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn unban_node(
+        &self,
+        request: Request<api::UnbanNodeRequest>,
+    ) -> Answer<api::UnbanNodeResponse> {
+        let who = caller(&request)?;
+        self.unban(who, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn evict_node(
+        &self,
+        request: Request<api::EvictNodeRequest>,
+    ) -> Answer<api::EvictNodeResponse> {
+        let who = caller(&request)?;
+        self.evict(who, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<api::ListEventsRequest>,
+    ) -> Answer<api::ListEventsResponse> {
+        self.events(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_audit(
+        &self,
+        request: Request<api::ListAuditRequest>,
+    ) -> Answer<api::ListAuditResponse> {
+        self.audit_log(request.into_inner())
+            .await
+            .map(Response::new)
+    }
+}

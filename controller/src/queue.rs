@@ -1,0 +1,116 @@
+//! What happens around a change of a command: its watchers are told, its node
+//! is woken, its end is logged.
+
+use aegis_proto::{CommandId, NodeId, worker::v1::CommandState};
+
+use crate::{
+    command::{FinalState, Step, is_final},
+    controller::Controller,
+    outcome,
+    store::{CommandRecord, Finish, Finished, StoreError},
+    time,
+};
+
+/// Open commands that one node may have.
+pub const MAX_OPEN: u32 = 10_000;
+
+impl Controller {
+    /// Takes a step that a crash may undo; see [`crate::store::Commands::advance`].
+    pub(crate) async fn advance(
+        &self,
+        node: NodeId,
+        id: CommandId,
+        step: Step,
+        attempt: u32,
+    ) -> Result<Option<CommandRecord>, StoreError> {
+        let command = self
+            .store
+            .advance(node, id, step, time::now(), attempt)
+            .await?;
+        if command.is_some() {
+            self.watchers.state_changed(id);
+        }
+        Ok(command)
+    }
+
+    /// Ends a command for good and tells everybody.
+    pub(crate) async fn finish(&self, finish: &Finish) -> Result<Finished, StoreError> {
+        let finished = self.store.finish(finish).await?;
+        if let Finished::Committed(command) = &finished {
+            self.ended(command).await;
+        }
+        Ok(finished)
+    }
+
+    /// Ends a command whose outcome the controller derives.
+    pub(crate) async fn derive(
+        &self,
+        command: &CommandRecord,
+        state: FinalState,
+        error: Option<aegis_proto::worker::v1::CommandError>,
+    ) -> Result<(), StoreError> {
+        self.finish(&Finish::derived(command, state, error, time::now()))
+            .await?;
+        Ok(())
+    }
+
+    /// A command ended: its watchers and those of its node are told.
+    pub(crate) async fn ended(&self, command: &CommandRecord) {
+        self.watchers.ended(command.id);
+        self.directory.tell(command.node);
+        if command.state != CommandState::Succeeded && is_final(command.state) {
+            let why = command
+                .error
+                .as_ref()
+                .map_or("", |error| error.message.as_str());
+            let message = format!("{} {}: {why}", command.name, state_name(command.state));
+            self.event(
+                "command-ended",
+                Some(command.node),
+                Some(command.id),
+                message,
+            )
+            .await;
+        }
+    }
+
+    /// Tells watchers of commands that the store ended by itself.
+    pub(crate) async fn ended_in_store(&self, ids: &[CommandId]) {
+        for id in ids {
+            match self.store.command(*id).await {
+                Ok(Some(command)) => self.ended(&command).await,
+                Ok(None) => {}
+                Err(error) => tracing::error!(%id, %error, "an ended command can't be read"),
+            }
+        }
+    }
+
+    /// Open `push-config` commands of a node end when a newer config is on its way.
+    pub(crate) fn superseded_by(version: &str, open: &CommandRecord) -> Finish {
+        let by = format!("config {version}");
+        let (state, error) = if open.state == CommandState::Queued {
+            (FinalState::Cancelled, outcome::superseded(&by))
+        } else {
+            let message = format!("replaced by {by} before its node told the outcome");
+            (FinalState::Unknown, outcome::unknown("superseded", message))
+        };
+        Finish::derived(open, state, Some(error), time::now())
+    }
+}
+
+/// A state as people read it.
+pub fn state_name(state: CommandState) -> &'static str {
+    match state {
+        CommandState::Unspecified => "unspecified",
+        CommandState::Queued => "queued",
+        CommandState::Delivered => "delivered",
+        CommandState::Accepted => "accepted",
+        CommandState::Running => "running",
+        CommandState::Succeeded => "succeeded",
+        CommandState::Failed => "failed",
+        CommandState::Rejected => "rejected",
+        CommandState::Expired => "expired",
+        CommandState::Cancelled => "cancelled",
+        CommandState::Unknown => "unknown",
+    }
+}

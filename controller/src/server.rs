@@ -1,0 +1,185 @@
+//! The controller as a server: data directory, store, services, sweeper, and
+//! an orderly end.
+
+mod data_dir;
+mod error;
+mod transport;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use aegis_proto::{
+    FILE_DESCRIPTOR_SET, cluster::v1::node_cluster_service_server::NodeClusterServiceServer,
+    limits::MAX_MESSAGE_BYTES, operator::v1::operator_service_server::OperatorServiceServer,
+    worker::v1::worker_session_server::WorkerSessionServer,
+};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::{service::interceptor::InterceptedService, transport::server::TcpIncoming};
+
+use data_dir::DataDir;
+pub use error::StartError;
+
+use crate::{
+    auth::OperatorToken,
+    cluster::ClusterApi,
+    config::Config,
+    controller::Controller,
+    operator::{Gate, OperatorApi},
+    session::SessionApi,
+    store::SqliteStore,
+    sweeper,
+};
+
+/// Bytes of one answer to an operator: a list of many nodes is larger than any
+/// message between a node and its controller.
+const MAX_OPERATOR_ANSWER: usize = 64 * 1024 * 1024;
+
+/// How long calls that are under way may take at the end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A running controller.
+pub struct Server {
+    controller: Arc<Controller>,
+    store: SqliteStore,
+    data_dir: DataDir,
+    address: SocketAddr,
+    endpoint: String,
+    listening: CancellationToken,
+    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    sweeping: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts a controller.
+    ///
+    /// # Errors
+    /// Where the config is not safe, the data directory is in use, the store
+    /// can't be opened or the address can't be listened on.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let tls = transport::tls(&config)?;
+        let data_dir = DataDir::open(&config.data_dir)?;
+        let operator_token = OperatorToken::load(&data_dir.path().join("operator.token"))?;
+        let store = SqliteStore::open(&config.database_url()).await?;
+        let controller = Controller::new(Arc::new(store.clone()), config.settings.clone()).await?;
+
+        let listener =
+            TcpListener::bind(config.listen)
+                .await
+                .map_err(|source| StartError::Listen {
+                    address: config.listen,
+                    source,
+                })?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen {
+            address: config.listen,
+            source,
+        })?;
+        let endpoint = transport::endpoint(address, tls.is_some());
+        data_dir.announce(&endpoint)?;
+
+        let keepalive = config.settings.heartbeat_interval;
+        let mut builder = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(keepalive))
+            .http2_keepalive_timeout(Some(keepalive));
+        if let Some(tls) = tls {
+            builder = builder.tls_config(tls).map_err(StartError::Tls)?;
+        }
+        let router = routes(&mut builder, &controller, operator_token)?;
+
+        let listening = CancellationToken::new();
+        let stopped = listening.clone().cancelled_owned();
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let (ready, is_ready) = oneshot::channel();
+        let serving = tokio::spawn(async move {
+            // The receiver waits below.
+            let _ = ready.send(());
+            router.serve_with_incoming_shutdown(incoming, stopped).await
+        });
+        let sweeping = tokio::spawn(sweeper::run(Arc::clone(&controller)));
+        // A sender that is gone means that serving ended, which `run` reports.
+        let _ = is_ready.await;
+        tracing::info!(%address, cluster = controller.cluster_id, "the controller listens");
+        Ok(Self {
+            controller,
+            store,
+            data_dir,
+            address,
+            endpoint,
+            listening,
+            serving,
+            sweeping,
+        })
+    }
+
+    /// The bound address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL that nodes and operators on this machine use.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Stops: sessions are told, calls under way end, the store is closed.
+    ///
+    /// # Errors
+    /// Where serving had failed before.
+    pub async fn stop(self) -> Result<(), tonic::transport::Error> {
+        self.controller.stopping.cancel();
+        self.controller.tasks.close();
+        if tokio::time::timeout(STOP_TIMEOUT, self.controller.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some sessions or watches did not end in time");
+        }
+        self.listening.cancel();
+        let mut serving = self.serving;
+        let served = match tokio::time::timeout(STOP_TIMEOUT, &mut serving).await {
+            Ok(Ok(served)) => served,
+            Ok(Err(panic)) => {
+                tracing::error!(%panic, "serving ended badly");
+                Ok(())
+            }
+            Err(_) => {
+                tracing::warn!("some connections did not end in time; they are cut");
+                serving.abort();
+                Ok(())
+            }
+        };
+        if let Err(panic) = self.sweeping.await {
+            tracing::error!(%panic, "the sweeper ended badly");
+        }
+        self.store.close().await;
+        self.data_dir.withdraw();
+        served
+    }
+}
+
+fn routes(
+    builder: &mut tonic::transport::Server,
+    controller: &Arc<Controller>,
+    operator_token: OperatorToken,
+) -> Result<tonic::transport::server::Router, StartError> {
+    let cluster = NodeClusterServiceServer::new(ClusterApi::new(Arc::clone(controller)))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_OPERATOR_ANSWER);
+    let session = WorkerSessionServer::new(SessionApi::new(Arc::clone(controller)))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let operator = OperatorServiceServer::new(OperatorApi::new(Arc::clone(controller)))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_OPERATOR_ANSWER);
+    let operator = InterceptedService::new(operator, Gate::new(operator_token));
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    // It answers SERVING for the server as a whole for as long as it runs.
+    let (_, health) = tonic_health::server::health_reporter();
+    Ok(builder
+        .add_service(health)
+        .add_service(reflection)
+        .add_service(cluster)
+        .add_service(session)
+        .add_service(operator))
+}

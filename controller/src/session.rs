@@ -1,0 +1,223 @@
+//! `aegis.worker.v1.WorkerSession`: one stream per node.
+//!
+//! A stream is one task: it owns both directions, and ends when the node goes,
+//! a newer session of the node comes, an operator ends it, or the controller
+//! stops. What it has to send, it reads from the store whenever it is woken;
+//! nothing queues up in between.
+
+mod greeting;
+mod inbound;
+mod outbound;
+mod receipt;
+mod seat;
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use aegis_proto::{
+    CommandId,
+    worker::v1::{
+        Bye, ControllerMessage, WorkerMessage, bye, controller_message::Message,
+        worker_session_server::WorkerSession,
+    },
+};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{Instant, sleep_until},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+pub use seat::Seat;
+
+use crate::{
+    controller::Controller,
+    directory::Node,
+    time::{self, proto_duration},
+};
+
+/// Messages on their way to a node that has not read them yet.
+const OUTBOUND: usize = 32;
+
+/// A node that reads nothing for this long has lost its session.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Streams that may be in their handshake at once.
+const HANDSHAKES: usize = 1024;
+
+/// When a node may come back after the controller went away.
+const RETURN_AFTER: Duration = Duration::from_secs(1);
+
+/// Serves sessions.
+#[derive(Clone)]
+pub struct SessionApi {
+    controller: Arc<Controller>,
+    handshakes: Arc<Semaphore>,
+}
+
+impl SessionApi {
+    /// Over a controller.
+    pub fn new(controller: Arc<Controller>) -> Self {
+        Self {
+            controller,
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl WorkerSession for SessionApi {
+    type ConnectStream = ReceiverStream<Result<ControllerMessage, Status>>;
+
+    async fn connect(
+        &self,
+        request: Request<Streaming<WorkerMessage>>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
+        if self.controller.stopping.is_cancelled() {
+            return Err(Status::unavailable("the controller is stopping; try again"));
+        }
+        let permit = Arc::clone(&self.handshakes)
+            .try_acquire_owned()
+            .map_err(|_| {
+                crate::status::slow_down("too many sessions are being opened", RETURN_AFTER)
+            })?;
+        let (out, messages) = mpsc::channel(OUTBOUND);
+        let controller = Arc::clone(&self.controller);
+        let mut inbound = request.into_inner();
+        self.controller.tasks.spawn(async move {
+            let greeted = controller.greet(&mut inbound, &out).await;
+            drop(permit);
+            let ended = match greeted {
+                Ok(session) => session.run(&mut inbound).await,
+                Err(status) => Err(status),
+            };
+            if let Err(status) = ended {
+                // The node may be gone already.
+                let _ = out.send_timeout(Err(status), SEND_TIMEOUT).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+}
+
+/// A greeted session.
+pub(crate) struct Session {
+    controller: Arc<Controller>,
+    node: Arc<Node>,
+    seat: Arc<Seat>,
+    out: mpsc::Sender<Result<ControllerMessage, Status>>,
+    /// Open commands that this node is known to have.
+    mine: HashSet<CommandId>,
+    /// Cancels that were sent on this session.
+    cancels: HashSet<CommandId>,
+    /// The config version that was last offered on this session.
+    offered: Option<String>,
+    renew_at: Instant,
+    /// When the next queued command's time comes.
+    next_due: Option<Instant>,
+    /// Messages and variants that this controller does not know.
+    unknown: u64,
+}
+
+impl Session {
+    async fn run(mut self, inbound: &mut Streaming<WorkerMessage>) -> Result<(), Status> {
+        let ended = self.serve(inbound).await;
+        let vacated = {
+            let mut live = self.node.live();
+            let ours = live
+                .session
+                .as_ref()
+                .is_some_and(|seat| Arc::ptr_eq(seat, &self.seat));
+            if ours {
+                live.session = None;
+            }
+            ours
+        };
+        if vacated {
+            self.controller.directory.tell(self.node.id);
+            let why = match &ended {
+                Ok(()) => "the session ended".to_owned(),
+                Err(status) => format!("the session ended: {}", status.message()),
+            };
+            self.controller
+                .event("session-closed", Some(self.node.id), None, why)
+                .await;
+        }
+        if self.unknown > 0 {
+            tracing::info!(node = %self.node.id, count = self.unknown, "messages were not understood");
+        }
+        ended
+    }
+
+    async fn serve(&mut self, inbound: &mut Streaming<WorkerMessage>) -> Result<(), Status> {
+        self.pump().await?;
+        self.offer_config().await?;
+        loop {
+            let next_due = self.next_due;
+            tokio::select! {
+                biased;
+                () = self.seat.ended() => {
+                    let bye = self.seat.bye();
+                    return self.send(Message::Bye(bye)).await;
+                }
+                () = self.controller.stopping.cancelled() => {
+                    let bye = Bye {
+                        reason: bye::Reason::GoingAway.into(),
+                        message: "the controller is stopping".into(),
+                        retry_after: Some(proto_duration(RETURN_AFTER)),
+                    };
+                    return self.send(Message::Bye(bye)).await;
+                }
+                message = inbound.message() => match message? {
+                    Some(message) => self.take(message).await?,
+                    None => return Ok(()),
+                },
+                () = self.seat.woken() => {
+                    self.pump().await?;
+                    self.offer_config().await?;
+                }
+                () = at(next_due) => self.pump().await?,
+                () = sleep_until(self.renew_at) => self.renew().await?,
+            }
+        }
+    }
+
+    /// Sends one message, or gives the session up where the node does not read.
+    async fn send(&self, message: Message) -> Result<(), Status> {
+        let message = Ok(ControllerMessage {
+            message: Some(message),
+        });
+        self.out
+            .send_timeout(message, SEND_TIMEOUT)
+            .await
+            .map_err(|_| Status::aborted("the node is gone or does not read its session"))
+    }
+
+    /// The node's token, before half of its life is over.
+    async fn renew(&mut self) -> Result<(), Status> {
+        let record = self.node.record();
+        let (token, expires) = self.controller.tokens.issue(
+            self.node.id,
+            record.role,
+            &record.capabilities,
+            time::now(),
+        )?;
+        self.renew_at = Instant::now() + self.controller.tokens.ttl() / 2;
+        self.send(Message::TokenRenewal(
+            aegis_proto::worker::v1::TokenRenewal {
+                node_security_token: token,
+                expires_at: Some(prost_types::Timestamp {
+                    seconds: expires,
+                    nanos: 0,
+                }),
+            },
+        ))
+        .await
+    }
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,194 @@
+//! Challenge, hello, welcome; and what becomes of the commands that the node
+//! had before.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aegis_proto::{
+    CommandId, HELLO_PURPOSE, error_code,
+    limits::NONCE_BYTES,
+    worker::v1::{
+        Challenge, CommandState, ControllerMessage, Effect, Hello, Welcome, WorkerMessage, bye,
+        controller_message, worker_message::Message,
+    },
+};
+use subtle::ConstantTimeEq;
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use super::{SEND_TIMEOUT, Seat, Session};
+use crate::{
+    command::{FinalState, Step},
+    controller::Controller,
+    outcome,
+    status::internal,
+    store::CommandRecord,
+    time::{self, proto_duration, timestamp},
+};
+
+/// From the challenge to the hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Protocol features beyond the first version: none so far.
+const FEATURES: [&str; 0] = [];
+
+type Out = mpsc::Sender<Result<ControllerMessage, Status>>;
+
+impl Controller {
+    /// Finds out who is there and seats it.
+    pub(super) async fn greet(
+        self: &Arc<Self>,
+        inbound: &mut Streaming<WorkerMessage>,
+        out: &Out,
+    ) -> Result<Session, Status> {
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(|error| internal(&error))?;
+        say(
+            out,
+            controller_message::Message::Challenge(Challenge {
+                nonce: nonce.to_vec(),
+            }),
+        )
+        .await?;
+
+        let first = tokio::time::timeout(HELLO_TIMEOUT, inbound.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no hello came"))??;
+        let Some(Message::Hello(envelope)) = first.and_then(|first| first.message) else {
+            return Err(Status::invalid_argument(
+                "the first message has to be a hello",
+            ));
+        };
+        let opened = self.open_registered::<Hello>(Some(envelope))?;
+        let (node, mut hello) = (opened.node, opened.inner);
+        if hello.purpose != HELLO_PURPOSE {
+            return Err(Status::unauthenticated("the sealed message is no hello"));
+        }
+        if !bool::from(hello.challenge.ct_eq(&nonce)) {
+            return Err(Status::unauthenticated(
+                "the hello answers another challenge",
+            ));
+        }
+
+        let held: HashSet<CommandId> = std::mem::take(&mut hello.held_command_ids)
+            .iter()
+            .filter_map(|id| id.parse().ok())
+            .collect();
+        let offered = std::mem::take(&mut hello.features);
+        hello.challenge.clear();
+        let config = hello.config.take().unwrap_or_default();
+        self.store.set_facts(node.id, &hello).await?;
+        self.store.set_config_status(node.id, &config).await?;
+        node.amend(|record| {
+            record.facts = Some(hello.clone());
+            record.config_status = Some(config.clone());
+        });
+
+        let seat = Arc::new(Seat::new());
+        let older = {
+            let mut live = node.live();
+            let pulse = live.pulse.clone();
+            live.hear(pulse, Instant::now(), time::now());
+            live.session.replace(Arc::clone(&seat))
+        };
+        if let Some(older) = older {
+            older.end(
+                bye::Reason::Superseded,
+                "a newer session of this node has taken its place",
+            );
+            let message = "a newer session took the place of an older one; are two workers running \
+                           with this node id?";
+            self.event("session-superseded", Some(node.id), None, message)
+                .await;
+        }
+        self.directory.tell(node.id);
+        let message = format!("worker {} on {}", hello.worker_version, hello.platform);
+        self.event("session-opened", Some(node.id), None, message)
+            .await;
+
+        let welcome = Welcome {
+            session_id: seat.id.to_string(),
+            heartbeat_interval: Some(proto_duration(self.settings.heartbeat_interval)),
+            server_time: Some(timestamp(time::now())),
+            features: FEATURES
+                .iter()
+                .filter(|ours| offered.iter().any(|one| one == *ours))
+                .map(ToString::to_string)
+                .collect(),
+            cluster_id: self.cluster_id.clone(),
+        };
+        let half_life = u64::try_from(opened.token.expires - time::now() / 1000).unwrap_or(0) / 2;
+        let mut session = Session {
+            controller: Arc::clone(self),
+            node,
+            seat,
+            out: out.clone(),
+            mine: HashSet::new(),
+            cancels: HashSet::new(),
+            offered: None,
+            renew_at: tokio::time::Instant::now() + Duration::from_secs(half_life),
+            next_due: None,
+            unknown: 0,
+        };
+        session
+            .send(controller_message::Message::Welcome(welcome))
+            .await?;
+        session.reconcile(&held, &hello).await?;
+        Ok(session)
+    }
+}
+
+impl Session {
+    /// Commands that were sent before: those that the node holds are its own,
+    /// the others are sent again. One that ran, may run at most once and is not
+    /// held any more was lost with its worker.
+    async fn reconcile(&mut self, held: &HashSet<CommandId>, hello: &Hello) -> Result<(), Status> {
+        for command in self.controller.store.open(self.node.id).await? {
+            if held.contains(&command.id) {
+                self.mine.insert(command.id);
+                if command.state == CommandState::Queued {
+                    self.controller
+                        .advance(self.node.id, command.id, Step::Deliver, 0)
+                        .await?;
+                }
+            } else if command.state == CommandState::Queued {
+                // The pump sends it.
+            } else if command.state == CommandState::Running && !may_run_again(&command, hello) {
+                let error = outcome::unknown(
+                    error_code::WORKER_LOST,
+                    "the worker ended while the handler ran, and the handler may not run twice",
+                );
+                self.controller
+                    .derive(&command, FinalState::Unknown, Some(error))
+                    .await?;
+            } else {
+                self.deliver(command.id).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn may_run_again(command: &CommandRecord, hello: &Hello) -> bool {
+    let spec = hello.handlers.iter().find(|spec| spec.name == command.name);
+    spec.is_some_and(|spec| {
+        matches!(
+            spec.effect(),
+            Effect::Read | Effect::Idempotent | Effect::Resumable
+        )
+    })
+}
+
+async fn say(out: &Out, message: controller_message::Message) -> Result<(), Status> {
+    out.send_timeout(
+        Ok(ControllerMessage {
+            message: Some(message),
+        }),
+        SEND_TIMEOUT,
+    )
+    .await
+    .map_err(|_| Status::aborted("the node is gone"))
+}

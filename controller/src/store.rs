@@ -1,0 +1,209 @@
+//! What lasts: nodes, enrolment tokens, commands, config layers, events and
+//! the audit log. Liveness is not here; see [`crate::directory`].
+//!
+//! A method is one transaction. What an operator changes takes its
+//! [`NewAudit`] along, so that the change and its audit entry are committed
+//! together.
+
+mod error;
+mod records;
+mod sqlite;
+
+use std::{collections::HashMap, sync::Arc};
+
+use aegis_proto::{
+    CommandId, GroupId, NodeId,
+    cluster::v1::{NodeCapabilities, NodeRole},
+    worker::v1::{ConfigStatus, Hello},
+};
+
+pub use error::StoreError;
+pub use records::{
+    AuditRecord, CommandFilter, CommandRecord, Due, EventRecord, Finish, Finished, LayerRecord,
+    LayerScope, NewAudit, NewEvent, NodeRecord, Submission, Submitted, TokenRecord, TokenRefusal,
+};
+pub use sqlite::SqliteStore;
+
+use crate::{command::Step, time::Millis};
+
+/// A store that every part of the controller shares.
+pub type SharedStore = Arc<dyn Store>;
+
+/// Everything that lasts.
+pub trait Store: Nodes + EnrolmentTokens + Commands + Layers + Log {}
+
+/// Nodes and their pinned keys; small facts about the cluster itself.
+#[tonic::async_trait]
+pub trait Nodes: Send + Sync + 'static {
+    /// The value under this name; `initial` where there was none.
+    async fn meta(&self, name: &str, initial: &[u8]) -> Result<Vec<u8>, StoreError>;
+    /// All of them.
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError>;
+    /// What an attestation of a known node may change.
+    async fn reattest(
+        &self,
+        id: NodeId,
+        role: NodeRole,
+        capabilities: &NodeCapabilities,
+        grpc_address: &str,
+    ) -> Result<(), StoreError>;
+    /// Registers a node, or a deregistered one again.
+    async fn register(
+        &self,
+        id: NodeId,
+        capabilities: &NodeCapabilities,
+        grpc_address: &str,
+        at: Millis,
+    ) -> Result<(), StoreError>;
+    /// Keeps the node and its key.
+    async fn deregister(&self, id: NodeId) -> Result<(), StoreError>;
+    /// What a worker says of itself at the start of a session.
+    async fn set_facts(&self, id: NodeId, facts: &Hello) -> Result<(), StoreError>;
+    /// What a worker says of its config.
+    async fn set_config_status(&self, id: NodeId, status: &ConfigStatus) -> Result<(), StoreError>;
+    /// Bans with a reason, or unbans with `None`.
+    async fn set_banned(
+        &self,
+        id: NodeId,
+        reason: Option<&str>,
+        audit: &NewAudit,
+    ) -> Result<(), StoreError>;
+    /// Forgets the node and its key and ends its open commands, whose ids it returns.
+    async fn evict(
+        &self,
+        id: NodeId,
+        at: Millis,
+        audit: &NewAudit,
+    ) -> Result<Vec<CommandId>, StoreError>;
+}
+
+/// Enrolment tokens, of which only the SHA-256 is kept.
+#[tonic::async_trait]
+pub trait EnrolmentTokens: Send + Sync + 'static {
+    /// Adds an open token.
+    async fn create_token(
+        &self,
+        token: &TokenRecord,
+        hash: &[u8; 32],
+        audit: &NewAudit,
+    ) -> Result<(), StoreError>;
+    /// Revokes a token that is not spent, and returns it as it was; `None`
+    /// where there is none.
+    async fn revoke_token(
+        &self,
+        token_id: &str,
+        at: Millis,
+        audit: &NewAudit,
+    ) -> Result<Option<TokenRecord>, StoreError>;
+    /// All of them, oldest first.
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError>;
+    /// Whether `node` could spend the token now. Spends nothing.
+    async fn check_token(
+        &self,
+        hash: &[u8; 32],
+        node: NodeId,
+        now: Millis,
+    ) -> Result<Result<(), TokenRefusal>, StoreError>;
+    /// Spends the token and pins the node's key, both or neither.
+    async fn enrol(
+        &self,
+        hash: &[u8; 32],
+        node: &NodeRecord,
+        now: Millis,
+    ) -> Result<Result<(), TokenRefusal>, StoreError>;
+}
+
+/// The command queue.
+#[tonic::async_trait]
+pub trait Commands: Send + Sync + 'static {
+    /// Commits all commands of a submission, or tells that it was made before.
+    async fn submit(
+        &self,
+        submission: &Submission,
+        audit: &NewAudit,
+    ) -> Result<Submitted, StoreError>;
+    /// What came of an earlier submission with this request id, if there was one.
+    async fn submitted(
+        &self,
+        request_id: &str,
+        digest: &[u8; 32],
+    ) -> Result<Option<Submitted>, StoreError>;
+    /// One command without its output.
+    async fn command(&self, id: CommandId) -> Result<Option<CommandRecord>, StoreError>;
+    /// Up to `limit` ids that begin with this text.
+    async fn command_ids(&self, prefix: &str, limit: u32) -> Result<Vec<CommandId>, StoreError>;
+    /// The kept output of a finished command.
+    async fn output(&self, id: CommandId) -> Result<Vec<u8>, StoreError>;
+    /// Newest first, without payload, response and receipt.
+    async fn list(&self, filter: &CommandFilter) -> Result<Vec<CommandRecord>, StoreError>;
+    /// The commands of a group, oldest first.
+    async fn group(&self, group: GroupId) -> Result<Vec<CommandRecord>, StoreError>;
+    /// Commands of a node that are not final, oldest first, without payload.
+    async fn open(&self, node: NodeId) -> Result<Vec<CommandRecord>, StoreError>;
+    /// What a session of this node has to send now.
+    async fn due(&self, node: NodeId, now: Millis, limit: u32) -> Result<Due, StoreError>;
+    /// How many commands of each node are not final.
+    async fn open_counts(&self) -> Result<HashMap<NodeId, u32>, StoreError>;
+    /// Takes a step that a crash may undo: the session tells it again. Returns
+    /// the command after it; `None` where it changed nothing or the command is
+    /// not this node's. A delivery is counted in every open state.
+    async fn advance(
+        &self,
+        node: NodeId,
+        id: CommandId,
+        step: Step,
+        at: Millis,
+        attempt: u32,
+    ) -> Result<Option<CommandRecord>, StoreError>;
+    /// Ends a command for good.
+    async fn finish(&self, finish: &Finish) -> Result<Finished, StoreError>;
+    /// Asks for an end: a queued command ends at once. Returns the command;
+    /// `None` where there is none.
+    async fn request_cancel(
+        &self,
+        id: CommandId,
+        reason: &str,
+        at: Millis,
+        audit: &NewAudit,
+    ) -> Result<Option<CommandRecord>, StoreError>;
+    /// Expires queued commands whose `start_by` has passed, and returns their ids.
+    async fn expire(&self, now: Millis) -> Result<Vec<CommandId>, StoreError>;
+}
+
+/// Config layers.
+#[tonic::async_trait]
+pub trait Layers: Send + Sync + 'static {
+    /// All layers, and the revision that they have together.
+    async fn layers(&self) -> Result<(i64, Vec<LayerRecord>), StoreError>;
+    /// Sets one layer (an empty document removes it) and commits the commands
+    /// that carry it to the nodes. `false`: the revision is not `expected` any
+    /// more, and nothing was changed.
+    async fn set_layer(
+        &self,
+        expected: i64,
+        layer: &LayerRecord,
+        commands: &Submission,
+        audit: &NewAudit,
+    ) -> Result<bool, StoreError>;
+}
+
+/// Events and the audit log.
+#[tonic::async_trait]
+pub trait Log: Send + Sync + 'static {
+    /// Adds an event. A crash may lose the last ones.
+    async fn append_event(&self, event: &NewEvent) -> Result<(), StoreError>;
+    /// Newest last: the first `limit` after `after`, or the newest `limit`
+    /// where `after` is 0.
+    async fn events(
+        &self,
+        after: i64,
+        limit: u32,
+        node: Option<NodeId>,
+    ) -> Result<Vec<EventRecord>, StoreError>;
+    /// Forgets all but the newest `keep` events.
+    async fn prune_events(&self, keep: u32) -> Result<(), StoreError>;
+    /// Adds an audit entry by itself, as for a refused call.
+    async fn append_audit(&self, audit: &NewAudit) -> Result<(), StoreError>;
+    /// As [`Log::events`].
+    async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
+}

@@ -1,0 +1,128 @@
+//! The embedded store: one SQLite file.
+//!
+//! One connection writes, several read. A transaction is either durable (it is
+//! on the disk before it returns) or relaxed (a power failure may undo it, a
+//! crash of the process does not).
+
+mod commands;
+mod enrolment;
+mod layers;
+mod log;
+mod nodes;
+mod rows;
+
+use std::{path::PathBuf, time::Duration};
+
+use sqlx::{
+    SqlitePool, Transaction,
+    sqlite::{
+        Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+    },
+};
+
+use super::{Store, StoreError};
+
+const READERS: u32 = 3;
+
+/// Longer than any transaction here takes, so that "busy" is never an answer.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The store in one SQLite file.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    read: SqlitePool,
+    write: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the file that `url` (`sqlite:///path`) names, makes it where it is
+    /// missing, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// Where the URL is not SQLite's, the file can't be opened, or its schema
+    /// is newer than this program.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let path =
+            sqlite_path(url).ok_or_else(|| StoreError::UnsupportedUrl { url: url.into() })?;
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let open = |source| StoreError::Open {
+            path: path.clone(),
+            source,
+        };
+        let write = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options.clone())
+            .await
+            .map_err(open)?;
+        sqlx::migrate!("./migrations/sqlite")
+            .run(&write)
+            .await
+            .map_err(|source| StoreError::Migrate {
+                path: path.clone(),
+                source,
+            })?;
+        let read = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options)
+            .await
+            .map_err(open)?;
+        Ok(Self { read, write })
+    }
+
+    /// Ends all connections after their work.
+    pub async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+
+    /// Begins a transaction that is on the disk when its commit returns.
+    async fn durable(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self
+            .write
+            .begin_with("PRAGMA synchronous = FULL; BEGIN IMMEDIATE")
+            .await?)
+    }
+
+    /// Begins a transaction that a power failure may undo.
+    async fn relaxed(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self
+            .write
+            .begin_with("PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE")
+            .await?)
+    }
+}
+
+impl Store for SqliteStore {}
+
+fn sqlite_path(url: &str) -> Option<PathBuf> {
+    let rest = url.strip_prefix("sqlite:")?;
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    (!path.is_empty() && !path.starts_with(":memory:")).then(|| PathBuf::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sqlite_files_are_taken() {
+        assert_eq!(
+            sqlite_path("sqlite:///var/x.db"),
+            Some(PathBuf::from("/var/x.db"))
+        );
+        assert_eq!(sqlite_path("sqlite:x.db"), Some(PathBuf::from("x.db")));
+        for bad in ["postgres://h/d", "sqlite:", "sqlite::memory:", "/var/x.db"] {
+            assert_eq!(sqlite_path(bad), None, "{bad}");
+        }
+    }
+}

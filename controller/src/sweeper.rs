@@ -1,0 +1,60 @@
+//! What time does by itself: nodes go missing, queued commands expire, open
+//! challenges and old events are forgotten.
+
+use std::{sync::Arc, time::Instant};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::{controller::Controller, store::StoreError, time};
+
+/// Events that are kept.
+const KEPT_EVENTS: u32 = 100_000;
+
+/// Sweeps until the controller stops.
+pub async fn run(controller: Arc<Controller>) {
+    let mut ticks = interval(controller.settings.sweep_interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = controller.stopping.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = sweep(&controller).await {
+            tracing::error!(%error, "a sweep failed; the next one tries again");
+        }
+    }
+}
+
+async fn sweep(controller: &Controller) -> Result<(), StoreError> {
+    let now = Instant::now();
+    controller.challenges.sweep(now);
+    mark_missing(controller, now).await;
+    let expired = controller.store.expire(time::now()).await?;
+    controller.ended_in_store(&expired).await;
+    controller.store.prune_events(KEPT_EVENTS).await
+}
+
+/// A registered node that was not heard of for too long is unhealthy. After a
+/// start, the time counts from the start.
+async fn mark_missing(controller: &Controller, now: Instant) {
+    for node in controller.directory.all() {
+        if !node.record().is_registered() {
+            continue;
+        }
+        let missing = {
+            let mut live = node.live();
+            let since = live.heard.unwrap_or(controller.started);
+            let stale = now.saturating_duration_since(since) >= controller.settings.stale_after;
+            let newly = stale && !live.missing;
+            live.missing |= stale;
+            newly
+        };
+        if missing {
+            controller.directory.tell(node.id);
+            let message = format!("no heartbeat for {:?}", controller.settings.stale_after);
+            controller
+                .event("node-unhealthy", Some(node.id), None, message)
+                .await;
+        }
+    }
+}

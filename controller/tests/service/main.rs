@@ -1,0 +1,4 @@
+//! The controller over a real loopback socket, tried by generated clients.
+
+mod peer;
+mod session;
