@@ -112,7 +112,8 @@
 #define AEGIS_STATUS_CANCELLED 2
 
 // The handler panicked; the buffer is an error document with file and line.
-// The instance takes no further calls and is to be destroyed.
+// The instance takes no further calls, refuses them with the error code
+// `plugin-poisoned`, and is to be destroyed.
 #define AEGIS_STATUS_PANICKED 3
 
 // `cancel`: an operator asked for it.

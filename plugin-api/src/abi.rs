@@ -60,7 +60,8 @@ pub const AEGIS_STATUS_ERROR: u32 = 1;
 /// error document.
 pub const AEGIS_STATUS_CANCELLED: u32 = 2;
 /// The handler panicked; the buffer is an error document with file and line.
-/// The instance takes no further calls and is to be destroyed.
+/// The instance takes no further calls, refuses them with the error code
+/// `plugin-poisoned`, and is to be destroyed.
 pub const AEGIS_STATUS_PANICKED: u32 = 3;
 
 /// `cancel`: an operator asked for it.

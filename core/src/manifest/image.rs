@@ -267,7 +267,7 @@ where
             )
         })?;
         for entry in dynamic.unwrap_or_default() {
-            let pie = u64::from(elf::DF_1_PIE.0);
+            let pie = elf::DF_1_PIE.0;
             if entry.d_tag(endian) == elf::DT_FLAGS_1 && entry.val(endian) & pie != 0 {
                 return Err(wrong_kind(ObjectKind::Executable));
             }

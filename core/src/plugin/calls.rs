@@ -54,6 +54,9 @@ pub(super) enum Stray {
     Forged,
 }
 
+/// A completion and whom to tell.
+pub(super) type Delivery = (Arc<dyn CallSink>, Completion);
+
 /// What a call that is over leaves behind.
 pub(super) struct Ended {
     pub(super) sink: Arc<dyn CallSink>,
@@ -184,7 +187,7 @@ impl<O: Clone> Calls<O> {
         number: InstanceNumber,
         id: CallId,
         completion: Completion,
-    ) -> Result<Option<(Arc<dyn CallSink>, Completion)>, Stray> {
+    ) -> Result<Option<Delivery>, Stray> {
         let mut shard = self.shard(shard_of(id));
         let Some(live) = shard.live(id) else {
             return Err(shard.stray(id));

@@ -28,6 +28,10 @@ const CREATE_LIMIT: Duration = Duration::from_secs(30);
 /// How long a plugin without a quiesce function is asked whether it is quiet.
 const POLL: Duration = Duration::from_millis(5);
 
+/// With this code an instance refuses calls after a panic. It can say so before
+/// the completion that tells of the panic is here.
+const POISONED: &str = "plugin-poisoned";
+
 /// What a plugin is hosted with.
 pub(crate) struct Hosting {
     /// Its id.
@@ -203,6 +207,10 @@ impl Hosted {
             Begun::Refused(error) => match calls.withdraw(id).and_then(|ended| ended.early) {
                 Some(completion) => {
                     Started::Done(self.first_of(Some(completion), Completion::Failed(error)))
+                }
+                None if error.code == POISONED => {
+                    instance.host().poison();
+                    self.park(call, sink)
                 }
                 // It panicked after we looked.
                 None if instance.host().is_poisoned() => self.park(call, sink),
