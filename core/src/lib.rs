@@ -12,14 +12,17 @@ pub mod config;
 pub mod control;
 pub mod dispatch;
 pub mod drain;
+pub mod facts;
 pub mod identity;
 pub mod journal;
 pub mod lifecycle;
 pub mod loader;
 pub mod manifest;
+pub mod notify;
 pub mod plugin;
 pub mod policy;
 pub mod pushed_config;
+pub mod session;
 pub mod trust;
 
 mod unpoisoned;

@@ -1,1 +1,36 @@
-fn main() {}
+//! `aegis-worker`: the node agent. The one place where the engine and its
+//! plugins meet.
+
+#![forbid(unsafe_code)]
+
+mod built_ins;
+mod cli;
+mod commands;
+mod exit;
+mod logging;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command, IdentityCommand, PluginsCommand};
+use exit::Exit;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        None => run::run(&cli.settings),
+        Some(Command::CheckConfig) => commands::check_config(&cli.settings),
+        Some(Command::Identity(IdentityCommand::Show { json })) => {
+            commands::identity_show(&cli.settings, *json)
+        }
+        Some(Command::Plugins(PluginsCommand::List { json })) => {
+            commands::plugins_list(&cli.settings, *json)
+        }
+        Some(Command::Plugins(PluginsCommand::Inspect { file, json })) => {
+            commands::plugins_inspect(&cli.settings, file, *json)
+        }
+    };
+    Exit::of(done)
+}

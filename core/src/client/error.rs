@@ -179,7 +179,9 @@ fn kind_of_reason(reason: &str) -> Option<FailureKind> {
     use FailureKind::{Banned, EnrolmentRefused, NodeUnknown, TokenExpired};
 
     Some(match reason {
-        error_info::TOKEN_EXPIRED => TokenExpired,
+        error_info::TOKEN_EXPIRED | error_info::TOKEN_INVALID | error_info::SIGNATURE_INVALID => {
+            TokenExpired
+        }
         error_info::NODE_UNKNOWN => NodeUnknown,
         error_info::NODE_BANNED => Banned,
         error_info::ENROLMENT_TOKEN_MISSING => EnrolmentRefused(Refusal::TokenMissing),

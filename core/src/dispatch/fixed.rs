@@ -65,6 +65,11 @@ impl FixedCommands {
         }
     }
 
+    /// Whether an id was derived. Controllers that give ids make others.
+    pub fn derived(id: CommandId) -> bool {
+        id.as_uuid().get_version() == Some(uuid::Version::Sha1)
+    }
+
     /// What this command comes to.
     pub fn derive(&mut self, command: NodeCommand) -> FixedCommand {
         match command.command {

@@ -103,6 +103,11 @@ impl Machine {
         self.interval
     }
 
+    /// Whether the worker is on its way out.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending != Ending::No
+    }
+
     /// Whether the controller hears from this node.
     pub(crate) const fn is_live(&self) -> bool {
         matches!(self.link, Link::Session { .. } | Link::Unary { .. })
@@ -232,6 +237,16 @@ impl Machine {
             Event::IntervalSet { interval } => {
                 self.pushed_interval = interval;
                 self.set_interval();
+                Vec::new()
+            }
+            Event::StatusChanged => {
+                if let Link::Unary {
+                    next,
+                    in_flight: false,
+                } = &mut self.link
+                {
+                    *next = now;
+                }
                 Vec::new()
             }
             Event::StepFailed(failure) => self.step_failed(failure, now),

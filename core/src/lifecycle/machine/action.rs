@@ -34,6 +34,8 @@ pub(crate) enum Event {
     IntervalSet {
         interval: Option<Duration>,
     },
+    /// The node drains, or does no longer: the controller should hear soon.
+    StatusChanged,
     /// `None`: the config's.
     ShutdownRequested {
         drain_timeout: Option<Duration>,

@@ -1,0 +1,192 @@
+//! Puts the parts of a worker together.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use aegis_proto::cluster::v1::NodeRole;
+use tokio::sync::watch;
+
+use super::{BuildError, Health, WorkerLifecycle, steps};
+use crate::{
+    catalog::{Catalog, CatalogOptions, NodeDescription},
+    config::{
+        Config,
+        model::{ControllerConfig, EnrolmentTokenSource},
+    },
+    drain::NodeState,
+    identity::Identity,
+    journal::Journal,
+    notify::ServiceManager,
+    pushed_config::{PluginConfigs, PushedConfig},
+    session::Inventory,
+};
+
+/// Longer than any controller's tokens are.
+const MAX_TOKEN_BYTES: usize = 4096;
+
+/// Makes a [`WorkerLifecycle`].
+#[derive(Debug)]
+pub struct WorkerLifecycleBuilder {
+    config: Config,
+    built_in_grants: BTreeMap<String, Vec<String>>,
+    expected_built_ins: &'static [&'static str],
+    worker_version: String,
+    service_manager: ServiceManager,
+}
+
+impl WorkerLifecycleBuilder {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            config,
+            built_in_grants: BTreeMap::new(),
+            expected_built_ins: &[],
+            worker_version: env!("CARGO_PKG_VERSION").to_owned(),
+            service_manager: ServiceManager::default(),
+        }
+    }
+
+    /// Grants host interfaces, as `node-control`, to a built-in plugin, beside
+    /// those that the config grants.
+    #[must_use]
+    pub fn built_in_grants<G: Into<String>>(
+        mut self,
+        plugin: &str,
+        grants: impl IntoIterator<Item = G>,
+    ) -> Self {
+        let granted = self.built_in_grants.entry(plugin.to_owned()).or_default();
+        granted.extend(grants.into_iter().map(Into::into));
+        self
+    }
+
+    /// Refuses to start where one of these plugins is not linked in: a crate
+    /// that is only named in `Cargo.toml` is dropped silently.
+    #[must_use]
+    pub fn expect_built_ins(mut self, plugins: &'static [&'static str]) -> Self {
+        self.expected_built_ins = plugins;
+        self
+    }
+
+    /// What the controller is told; this crate's version unless said.
+    #[must_use]
+    pub fn worker_version(mut self, version: impl Into<String>) -> Self {
+        self.worker_version = version.into();
+        self
+    }
+
+    /// Keeps the service manager informed. Only for a process whose one
+    /// purpose is to be a worker.
+    #[must_use]
+    pub fn service_manager(mut self, service_manager: ServiceManager) -> Self {
+        self.service_manager = service_manager;
+        self
+    }
+
+    /// Takes the state directory, reads or makes the identity, and starts the
+    /// plugins. Blocks for as long as they take.
+    ///
+    /// # Errors
+    ///
+    /// What the config names cannot be used, or a required plugin is missing.
+    pub fn build(self) -> Result<WorkerLifecycle, BuildError> {
+        let config = Arc::new(self.config);
+        let identity = Arc::new(Identity::open(&config.node.state_dir, config.node.id)?);
+        check_tls(&config.controller)?;
+        if !identity.enrolment().exists() {
+            check_token(&config.controller)?;
+        }
+        let state = NodeState::new();
+        let (pushed, sync_requests) =
+            PushedConfig::open(identity.state().path(), config.plugins.clone())?;
+        let catalog = Arc::new(Catalog::load(CatalogOptions {
+            plugins: config.plugins.clone(),
+            handlers: config.handlers.clone(),
+            default_grants: self.built_in_grants,
+            node: NodeDescription {
+                node_id: identity.node_id().to_string(),
+                role: role(config.node.role).to_owned(),
+                tags: config.node.tags.clone(),
+                worker_version: self.worker_version.clone(),
+            },
+            state_dir: identity.state().path().to_owned(),
+            node_control: state.clone(),
+            config_control: pushed.clone(),
+            expected_built_ins: self.expected_built_ins,
+        })?);
+        let plugins: Arc<dyn PluginConfigs> = catalog.clone();
+        pushed.attach(&plugins);
+        let inventory = Inventory {
+            plugins: catalog.plugins(),
+            handlers: catalog.handlers(),
+        };
+        Ok(WorkerLifecycle {
+            journal: Journal::new(aegis_proto::limits::DEFAULT_OUTPUT_BYTES),
+            config,
+            identity,
+            worker_version: self.worker_version,
+            state,
+            catalog,
+            inventory: watch::Sender::new(Arc::new(inventory)),
+            pushed,
+            sync_requests,
+            service_manager: self.service_manager,
+            health: watch::Sender::new(Health::Starting),
+        })
+    }
+}
+
+const fn role(role: NodeRole) -> &'static str {
+    match role {
+        NodeRole::Hybrid => "hybrid",
+        NodeRole::Edge => "edge",
+        NodeRole::Controller => "controller",
+        NodeRole::RelayCoordinator => "relay-coordinator",
+        NodeRole::Worker | NodeRole::Unspecified => "worker",
+    }
+}
+
+/// They are read again with each connection; what is wrong from the start is
+/// better said at once.
+fn check_tls(config: &ControllerConfig) -> Result<(), BuildError> {
+    let files: [(&'static str, &Option<PathBuf>); 3] = [
+        ("ca_cert", &config.ca_cert),
+        ("client_cert", &config.client_cert),
+        ("client_key", &config.client_key),
+    ];
+    for (key, path) in files {
+        if let Some(path) = path
+            && let Err(source) = std::fs::File::open(path)
+        {
+            return Err(BuildError::Tls {
+                key,
+                path: path.clone(),
+                source,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Only a node that was never enrolled needs its token.
+fn check_token(config: &ControllerConfig) -> Result<(), BuildError> {
+    let Some(source) = &config.enrolment_token else {
+        return Ok(());
+    };
+    let from = match source {
+        EnrolmentTokenSource::Inline(_) => "the command line or the environment".to_owned(),
+        EnrolmentTokenSource::File(path) => path.display().to_string(),
+        EnrolmentTokenSource::Env(name) => format!("the variable {name}"),
+    };
+    let token = match steps::enrolment_token(source) {
+        Ok(token) => token,
+        Err(source) => return Err(BuildError::EnrolmentToken { from, source }),
+    };
+    let why = if token.is_empty() {
+        "it is empty"
+    } else if token.len() > MAX_TOKEN_BYTES {
+        "it is too long"
+    } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "it holds blanks or characters that no token has"
+    } else {
+        return Ok(());
+    };
+    Err(BuildError::MalformedToken { from, why })
+}

@@ -1,0 +1,90 @@
+//! The worker's end of `aegis.worker.v1`: one stream that carries heartbeats,
+//! commands and their outcomes.
+//!
+//! A session owns nothing that has to outlast it. What it was about to send is
+//! in the journal, and the next session's reader begins anew.
+
+mod inbound;
+mod inventory;
+mod node;
+mod opening;
+mod outbound;
+mod receipt;
+mod wire;
+
+use std::time::Duration;
+
+use opening::Opening;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    client::{ClientError, NodeClusterClient},
+    clock::BootInstant,
+    lifecycle::SessionEnd,
+};
+
+pub use inventory::Inventory;
+pub(crate) use node::{CommandSink, Node};
+
+/// How the RPC is called in errors.
+const RPC: &str = "Connect";
+
+/// What a session tells while it lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SessionEvent {
+    /// The controller's welcome, with its word on the heartbeat interval.
+    Opened {
+        interval: Option<Duration>,
+        session_id: String,
+    },
+    /// The controller sent a new token.
+    TokenRenewed { expires_at: BootInstant },
+}
+
+/// Why a session is over.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) end: SessionEnd,
+    /// For the log.
+    pub(crate) message: String,
+}
+
+/// Opens a session and serves it to its end. Dropping the future ends it.
+pub(crate) async fn run(
+    client: NodeClusterClient,
+    node: &Node,
+    interval: watch::Receiver<Duration>,
+    events: mpsc::Sender<SessionEvent>,
+) -> Closed {
+    match serve(client, node, interval, events).await {
+        Ok(closed) => closed,
+        Err(error) => Closed {
+            end: SessionEnd::Failed(error.failure()),
+            message: crate::lifecycle::chain(&error),
+        },
+    }
+}
+
+async fn serve(
+    client: NodeClusterClient,
+    node: &Node,
+    interval: watch::Receiver<Duration>,
+    events: mpsc::Sender<SessionEvent>,
+) -> Result<Closed, ClientError> {
+    let opened = match opening::open(&client, node).await? {
+        Opening::Opened(opened) => opened,
+        Opening::Dismissed(closed) => return Ok(closed),
+    };
+    let event = SessionEvent::Opened {
+        interval: opened.interval,
+        session_id: opened.session_id,
+    };
+    // The receiver lives as long as this future does.
+    let _ = events.send(event).await;
+    // Two halves, so that a controller that is slow to read does not keep the
+    // worker from hearing it.
+    tokio::select! {
+        closed = inbound::receive(opened.inbound, &client, node, &events) => closed,
+        () = outbound::send(opened.outbound, node, opened.inventory, opened.config, interval) => Err(ClientError::closed(RPC)),
+    }
+}

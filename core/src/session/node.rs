@@ -1,0 +1,82 @@
+//! What a session speaks for.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use aegis_proto::cluster::v1::{
+    NodeCommand, PushConfigCommand, node_command::Command as Wish,
+};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::Inventory;
+use crate::{
+    command::{CancelReason, Command, CommandId},
+    dispatch::{FixedCommand, FixedCommands},
+    drain::NodeState,
+    facts::NodeFacts,
+    identity::Identity,
+    journal::Journal,
+    pushed_config::ConfigState,
+    unpoisoned::lock,
+};
+
+/// Where commands go. Neither method blocks or fails: every answer appears in
+/// the journal.
+pub(crate) trait CommandSink: Send + Sync + 'static {
+    fn submit(&self, command: Command);
+    fn cancel(&self, id: CommandId, reason: CancelReason, note: &str);
+}
+
+/// The parts of a worker that a controller hears of.
+pub(crate) struct Node {
+    pub(crate) identity: Arc<Identity>,
+    /// Made anew in each life of the worker.
+    pub(crate) boot_id: Uuid,
+    pub(crate) worker_version: String,
+    pub(crate) state: Arc<NodeState>,
+    pub(crate) facts: NodeFacts,
+    pub(crate) journal: Journal,
+    pub(crate) commands: Arc<dyn CommandSink>,
+    /// For what comes without an id.
+    pub(crate) fixed: Mutex<FixedCommands>,
+    pub(crate) inventory: watch::Receiver<Arc<Inventory>>,
+    pub(crate) config: watch::Receiver<ConfigState>,
+    /// Messages of a newer protocol, left unread.
+    pub(crate) unknown_messages: AtomicU64,
+}
+
+impl Node {
+    /// Submits a config unless it is the one in force.
+    pub(crate) fn offer_config(&self, version: &str, payload: &[u8]) {
+        if self.config.borrow().active_version != version {
+            let command = PushConfigCommand {
+                config_version: version.to_owned(),
+                config_payload: payload.to_vec(),
+            };
+            self.take(NodeCommand {
+                command: Some(Wish::PushConfig(command)),
+            });
+        }
+    }
+
+    /// Submits a command that carries no id, unless it is a repetition.
+    pub(crate) fn take(&self, command: NodeCommand) {
+        let derived = lock(&self.fixed).derive(command);
+        match derived {
+            FixedCommand::New(command) => self.commands.submit(command),
+            FixedCommand::Repeated(id) => tracing::trace!(%id, "a repeated command"),
+            FixedCommand::Empty => {}
+        }
+    }
+
+    pub(crate) fn unknown_message(&self) {
+        let count = self.unknown_messages.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::debug!(
+            count,
+            "the controller sent something that this version does not know"
+        );
+    }
+}

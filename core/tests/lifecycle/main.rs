@@ -1,0 +1,8 @@
+//! The lifecycle against a controller played in this process.
+
+mod controller;
+mod enrolment;
+mod fixed_contract;
+mod recovery;
+mod session;
+mod worker;

@@ -1,0 +1,170 @@
+//! The command line.
+
+use std::{env, path::PathBuf};
+
+use aegis_core::config::{Config, ConfigError, Loader};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The node agent: proves who it is to a controller, registers what the node
+/// can do, and runs commands through its plugins. Without a subcommand it runs
+/// until it is told to stop.
+#[derive(Debug, Parser)]
+#[command(
+    name = "aegis-worker",
+    version,
+    after_help = "Every flag has an AEGIS_* variable, as AEGIS_CONTROLLER; a flag goes before a \
+                  variable, a variable before the config file.\n\
+                  Exit codes: 0 clean, 1 failure, 2 bad config or usage, 3 not admitted."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub settings: Settings,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read the configuration as a start would, and say everything that is wrong with it.
+    CheckConfig,
+    /// The node's id and key.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// The plugins of this node.
+    #[command(subcommand)]
+    Plugins(PluginsCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum IdentityCommand {
+    /// Show the node's id and public key.
+    Show {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PluginsCommand {
+    /// List the plugins that a start would find, with the reason for each that it would not load.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a plugin file says of itself, without running any of it.
+    Inspect {
+        /// The library.
+        file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// The config file.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The controller, as https://controller:50056.
+    #[arg(long, global = true, value_name = "URL")]
+    controller: Option<String>,
+    /// A directory of plugins; may be repeated.
+    #[arg(long, global = true, value_name = "DIR")]
+    plugins: Vec<String>,
+    /// Where identity and state are kept.
+    #[arg(long, global = true, value_name = "DIR")]
+    state_dir: Option<String>,
+    /// The node's id, if it is not to be made up.
+    #[arg(long, global = true, value_name = "UUID")]
+    node_id: Option<String>,
+    /// The enrolment token. Others on this machine can see it: prefer the file.
+    #[arg(long, global = true, value_name = "TOKEN", conflicts_with = "enrolment_token_file")]
+    enrolment_token: Option<String>,
+    /// A file with the enrolment token.
+    #[arg(long, global = true, value_name = "FILE")]
+    enrolment_token_file: Option<String>,
+    /// At least this often, as 30s.
+    #[arg(long, global = true, value_name = "DURATION")]
+    heartbeat_interval: Option<String>,
+    /// Enable a command; may be repeated.
+    #[arg(long, global = true, value_name = "NAME", value_delimiter = ',')]
+    enable: Vec<String>,
+    /// Disable a command; may be repeated.
+    #[arg(long, global = true, value_name = "NAME", value_delimiter = ',')]
+    disable: Vec<String>,
+    /// The form of the log on standard error.
+    #[arg(long, global = true)]
+    log_format: Option<LogFormat>,
+    /// As info or info,aegis_core=debug.
+    #[arg(long, global = true, value_name = "FILTER")]
+    log_level: Option<String>,
+    /// Speak plaintext even to another machine.
+    #[arg(long, global = true)]
+    insecure: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Settings {
+    /// Flags, variables and the file.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        let format = self.log_format.map(|format| match format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        });
+        let mut loader = Loader::new()
+            .environment(env::vars_os().filter_map(|(name, value)| {
+                // What is no text is no setting of ours.
+                Some((name.into_string().ok()?, value.into_string().ok()?))
+            }))
+            .flag("--controller", "controller.endpoint", self.controller.clone())
+            .flag("--plugins", "plugins.dirs", self.plugins.clone())
+            .flag("--state-dir", "node.state_dir", self.state_dir.clone())
+            .flag("--node-id", "node.id", self.node_id.clone())
+            .flag("--enrolment-token", "controller.enrolment_token", self.enrolment_token.clone())
+            .flag(
+                "--enrolment-token-file",
+                "controller.enrolment_token.file",
+                self.enrolment_token_file.clone(),
+            )
+            .flag(
+                "--heartbeat-interval",
+                "lifecycle.heartbeat_interval",
+                self.heartbeat_interval.clone(),
+            )
+            .flag("--enable", "handlers.enable", self.enable.clone())
+            .flag("--disable", "handlers.disable", self.disable.clone())
+            .flag("--log-format", "telemetry.log_format", format)
+            .flag("--log-level", "telemetry.log_level", self.log_level.clone())
+            .flag("--insecure", "controller.insecure", self.insecure.then_some("true"));
+        if let Some(file) = self.config_file() {
+            loader = loader.file(file);
+        }
+        loader.load()
+    }
+
+    /// `None`: flags, variables and defaults alone.
+    pub fn config_file(&self) -> Option<PathBuf> {
+        let variable = || env::var_os("AEGIS_CONFIG").filter(|file| !file.is_empty()).map(PathBuf::from);
+        self.config.clone().or_else(variable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

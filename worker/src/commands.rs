@@ -1,0 +1,9 @@
+//! What the worker does besides running.
+
+mod check_config;
+mod identity;
+mod plugins;
+
+pub use check_config::check_config;
+pub use identity::identity_show;
+pub use plugins::{plugins_inspect, plugins_list};

@@ -1,0 +1,136 @@
+//! `aegis-worker plugins list` and `plugins inspect`
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use aegis_core::{
+    catalog::{Catalog, Scan},
+    loader::{self, Inspection},
+    plugin::PluginState,
+};
+use anyhow::bail;
+use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use serde::Serialize;
+
+use crate::{built_ins, cli::Settings};
+
+pub fn plugins_list(settings: &Settings, json: bool) -> anyhow::Result<()> {
+    let config = settings.load()?;
+    let scan = Catalog::scan(&config.plugins, &config.handlers, &built_ins::grants());
+    if json { print_json(&scan) } else { print_scan(&scan) }
+}
+
+fn print_scan(scan: &Scan) -> anyhow::Result<()> {
+    let mut plugins = table(["PLUGIN", "VERSION", "PLACEMENT", "TRUST", "STATE", "COMMANDS"]);
+    for plugin in &scan.plugins {
+        let commands: Vec<&str> = scan
+            .handlers
+            .iter()
+            .filter(|handler| handler.plugin == plugin.name && handler.disabled.is_none())
+            .map(|handler| handler.name.as_str())
+            .collect();
+        plugins.add_row([
+            plugin.name.as_str(),
+            plugin.version.as_str(),
+            plugin.placement.as_str(),
+            plugin.trust.as_str(),
+            state(&plugin.state).0,
+            &commands.join(", "),
+        ]);
+    }
+    let mut out = io::stdout().lock();
+    writeln!(out, "{plugins}")?;
+    for plugin in &scan.plugins {
+        if let (state, Some(reason)) = state(&plugin.state) {
+            let file = plugin.file.as_ref().map(|file| format!(" ({})", file.display()));
+            writeln!(out, "\n{}{} is {state}: {reason}", plugin.name, file.unwrap_or_default())?;
+        }
+    }
+    for handler in &scan.handlers {
+        if let Some(reason) = &handler.disabled {
+            writeln!(out, "\nthe command {} of {} is disabled: {reason}", handler.name, handler.plugin)?;
+        }
+    }
+    Ok(())
+}
+
+fn state(state: &PluginState) -> (&'static str, Option<&str>) {
+    match state {
+        PluginState::Active => ("ok", None),
+        PluginState::Disabled(reason) => ("disabled", Some(reason)),
+        PluginState::Refused(reason) => ("refused", Some(reason)),
+        PluginState::Failed(reason) => ("failed", Some(reason)),
+    }
+}
+
+pub fn plugins_inspect(settings: &Settings, file: &Path, json: bool) -> anyhow::Result<()> {
+    let inspection = loader::inspect(file, &settings.load()?.plugins);
+    if json {
+        print_json(&inspection)?;
+    } else {
+        print_inspection(&inspection)?;
+    }
+    match inspection.refusal() {
+        None => Ok(()),
+        Some(refusal) => bail!("a worker would refuse {}: {refusal}", file.display()),
+    }
+}
+
+fn print_inspection(inspection: &Inspection) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "file       {}", inspection.file.display())?;
+    if let Some(bytes) = inspection.bytes {
+        writeln!(out, "size       {bytes} bytes")?;
+    }
+    if let Some(digest) = &inspection.sha256 {
+        let hex: String = digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        writeln!(out, "sha256     {hex}")?;
+    }
+    if let Some(manifest) = &inspection.manifest {
+        writeln!(out, "plugin     {} {}", manifest.id, manifest.version)?;
+        writeln!(
+            out,
+            "abi        {}.{}, any host from {}.{}",
+            manifest.abi.major, manifest.abi.minor, manifest.abi.major, manifest.abi.min_host_minor
+        )?;
+        writeln!(out, "made with  {}, {}", manifest.sdk, manifest.toolchain)?;
+        writeln!(out, "target     {}, panic = {}", manifest.target, manifest.panic)?;
+        if !manifest.requires.is_empty() {
+            writeln!(out, "requires   {}", manifest.requires.join(", "))?;
+        }
+        let mut handlers = table(["COMMAND", "EFFECT", "TIMEOUT", "AT ONCE", "SUMMARY"]);
+        for handler in &manifest.handlers {
+            handlers.add_row([
+                handler.name.clone(),
+                handler.effect.as_str().to_owned(),
+                format!("{:?}", std::time::Duration::from_millis(handler.timeout_ms)),
+                handler.concurrency.to_string(),
+                handler.summary.clone(),
+            ]);
+        }
+        writeln!(out, "\n{handlers}")?;
+    }
+    writeln!(out)?;
+    for result in &inspection.checks {
+        let (mark, why) = match (&result.refusal, result.passed) {
+            (None, true) => ("ok", String::new()),
+            (None, false) => ("not made", String::new()),
+            (Some(refusal), _) => ("FAILED", refusal.to_string()),
+        };
+        writeln!(out, "{:<13}{mark:<9} {why}", result.check.as_str())?;
+    }
+    Ok(())
+}
+
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    writeln!(io::stdout().lock(), "{}", serde_json::to_string_pretty(value)?)?;
+    Ok(())
+}
+
+fn table<const N: usize>(heading: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(heading);
+    table
+}
