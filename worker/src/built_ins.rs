@@ -24,5 +24,8 @@ const GRANTS: &[(&str, &[&str])] = &[
 /// By plugin.
 pub fn grants() -> BTreeMap<String, Vec<String>> {
     let owned = |grants: &[&str]| grants.iter().map(|grant| (*grant).to_owned()).collect();
-    GRANTS.iter().map(|(plugin, grants)| ((*plugin).to_owned(), owned(grants))).collect()
+    GRANTS
+        .iter()
+        .map(|(plugin, grants)| ((*plugin).to_owned(), owned(grants)))
+        .collect()
 }

@@ -81,7 +81,12 @@ pub struct Settings {
     #[arg(long, global = true, value_name = "UUID")]
     node_id: Option<String>,
     /// The enrolment token. Others on this machine can see it: prefer the file.
-    #[arg(long, global = true, value_name = "TOKEN", conflicts_with = "enrolment_token_file")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "TOKEN",
+        conflicts_with = "enrolment_token_file"
+    )]
     enrolment_token: Option<String>,
     /// A file with the enrolment token.
     #[arg(long, global = true, value_name = "FILE")]
@@ -124,11 +129,19 @@ impl Settings {
                 // What is no text is no setting of ours.
                 Some((name.into_string().ok()?, value.into_string().ok()?))
             }))
-            .flag("--controller", "controller.endpoint", self.controller.clone())
+            .flag(
+                "--controller",
+                "controller.endpoint",
+                self.controller.clone(),
+            )
             .flag("--plugins", "plugins.dirs", self.plugins.clone())
             .flag("--state-dir", "node.state_dir", self.state_dir.clone())
             .flag("--node-id", "node.id", self.node_id.clone())
-            .flag("--enrolment-token", "controller.enrolment_token", self.enrolment_token.clone())
+            .flag(
+                "--enrolment-token",
+                "controller.enrolment_token",
+                self.enrolment_token.clone(),
+            )
             .flag(
                 "--enrolment-token-file",
                 "controller.enrolment_token.file",
@@ -143,7 +156,11 @@ impl Settings {
             .flag("--disable", "handlers.disable", self.disable.clone())
             .flag("--log-format", "telemetry.log_format", format)
             .flag("--log-level", "telemetry.log_level", self.log_level.clone())
-            .flag("--insecure", "controller.insecure", self.insecure.then_some("true"));
+            .flag(
+                "--insecure",
+                "controller.insecure",
+                self.insecure.then_some("true"),
+            );
         if let Some(file) = self.config_file() {
             loader = loader.file(file);
         }
@@ -152,7 +169,11 @@ impl Settings {
 
     /// `None`: flags, variables and defaults alone.
     pub fn config_file(&self) -> Option<PathBuf> {
-        let variable = || env::var_os("AEGIS_CONFIG").filter(|file| !file.is_empty()).map(PathBuf::from);
+        let variable = || {
+            env::var_os("AEGIS_CONFIG")
+                .filter(|file| !file.is_empty())
+                .map(PathBuf::from)
+        };
         self.config.clone().or_else(variable)
     }
 }

@@ -25,7 +25,9 @@ pub fn start(config: &TelemetryConfig) -> anyhow::Result<LogLevel> {
     let registry = tracing_subscriber::registry().with(filter);
     match config.log_format {
         LogFormat::Text => registry.with(fmt::layer().with_writer(io::stderr)).init(),
-        LogFormat::Json => registry.with(fmt::layer().json().with_writer(io::stderr)).init(),
+        LogFormat::Json => registry
+            .with(fmt::layer().json().with_writer(io::stderr))
+            .init(),
     }
     Ok(LogLevel { handle, local })
 }

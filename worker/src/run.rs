@@ -18,7 +18,10 @@ const THREADS: usize = 2;
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let config = settings.load()?;
     let log_level = logging::start(&config.telemetry)?;
-    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
         bail!("another TLS provider is installed already");
     }
     let runtime = Builder::new_multi_thread()

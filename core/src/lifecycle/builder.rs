@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use aegis_proto::cluster::v1::NodeRole;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{BuildError, Health, WorkerLifecycle, steps};
 use crate::{
     catalog::{Catalog, CatalogOptions, NodeDescription},
+    command::HandlerError,
     config::{
         Config,
         model::{ControllerConfig, EnrolmentTokenSource},
@@ -16,6 +18,7 @@ use crate::{
     identity::Identity,
     journal::Journal,
     notify::ServiceManager,
+    plugin::{PluginInfo, PluginState},
     pushed_config::{PluginConfigs, PushedConfig},
     session::Inventory,
 };
@@ -130,6 +133,17 @@ impl WorkerLifecycleBuilder {
             service_manager: self.service_manager,
             health: watch::Sender::new(Health::Starting),
         })
+    }
+}
+
+impl PluginConfigs for Catalog {
+    fn is_loaded(&self, plugin: &str) -> bool {
+        let runs = |info: &PluginInfo| info.name == plugin && info.state == PluginState::Active;
+        self.plugins().iter().any(runs)
+    }
+
+    fn reconfigure(&self, plugin: &str, config: &Value) -> Result<(), HandlerError> {
+        Self::reconfigure(self, plugin, config)
     }
 }
 

@@ -169,8 +169,7 @@ impl Driver {
             version = self.node.worker_version,
             "worker starts"
         );
-        self.tasks
-            .spawn(local_outcomes::settle(self.node.clone()));
+        self.tasks.spawn(local_outcomes::settle(self.node.clone()));
         let mut requested = self.node.state.shutdown_requested();
         let mut status = self.node.state.subscribe_status();
         let mut watchdog = self.service_manager.watchdog_interval().map(ticks);

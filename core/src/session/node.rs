@@ -5,9 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use aegis_proto::cluster::v1::{
-    NodeCommand, PushConfigCommand, node_command::Command as Wish,
-};
+use aegis_proto::cluster::v1::{NodeCommand, PushConfigCommand, node_command::Command as Wish};
 use tokio::sync::watch;
 use uuid::Uuid;
 

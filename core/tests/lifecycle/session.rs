@@ -158,7 +158,13 @@ async fn what_is_unknown_or_malformed_does_not_end_a_session() {
     session
         .say(Down::TokenRenewal(TokenRenewal::default()))
         .await;
-    session.say(Down::Command(unknown_command())).await;
+    let command = unknown_command();
+    session.say(Down::Command(command.clone())).await;
     result(&mut session).await;
+    session
+        .say(Down::ResultAck(ResultAck {
+            command_ids: vec![command.command_id],
+        }))
+        .await;
     worker.stop().await.expect("a clean end");
 }

@@ -6,9 +6,10 @@ use crate::cli::Settings;
 
 pub fn check_config(settings: &Settings) -> anyhow::Result<()> {
     let config = settings.load()?;
-    let source = settings
-        .config_file()
-        .map_or_else(|| "the configuration".to_owned(), |file| file.display().to_string());
+    let source = settings.config_file().map_or_else(
+        || "the configuration".to_owned(),
+        |file| file.display().to_string(),
+    );
     let mut out = io::stdout().lock();
     writeln!(out, "{source} is good")?;
     writeln!(out, "  controller  {}", config.controller.endpoint)?;

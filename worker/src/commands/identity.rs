@@ -16,7 +16,11 @@ pub fn identity_show(settings: &Settings, json: bool) -> anyhow::Result<()> {
             state_dir.display()
         );
     };
-    let key: String = card.public_key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let key: String = card
+        .public_key
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let mut out = io::stdout().lock();
     if json {
         let card = json!({
@@ -30,7 +34,11 @@ pub fn identity_show(settings: &Settings, json: bool) -> anyhow::Result<()> {
     }
     writeln!(out, "node id     {}", card.node_id)?;
     writeln!(out, "public key  {key}")?;
-    writeln!(out, "enrolled    {}", if card.enrolled { "yes" } else { "no" })?;
+    writeln!(
+        out,
+        "enrolled    {}",
+        if card.enrolled { "yes" } else { "no" }
+    )?;
     writeln!(out, "state dir   {}", state_dir.display())?;
     Ok(())
 }

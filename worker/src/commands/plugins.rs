@@ -11,7 +11,7 @@ use aegis_core::{
     plugin::PluginState,
 };
 use anyhow::bail;
-use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use crate::{built_ins, cli::Settings};
@@ -19,11 +19,22 @@ use crate::{built_ins, cli::Settings};
 pub fn plugins_list(settings: &Settings, json: bool) -> anyhow::Result<()> {
     let config = settings.load()?;
     let scan = Catalog::scan(&config.plugins, &config.handlers, &built_ins::grants());
-    if json { print_json(&scan) } else { print_scan(&scan) }
+    if json {
+        print_json(&scan)
+    } else {
+        print_scan(&scan)
+    }
 }
 
 fn print_scan(scan: &Scan) -> anyhow::Result<()> {
-    let mut plugins = table(["PLUGIN", "VERSION", "PLACEMENT", "TRUST", "STATE", "COMMANDS"]);
+    let mut plugins = table([
+        "PLUGIN",
+        "VERSION",
+        "PLACEMENT",
+        "TRUST",
+        "STATE",
+        "COMMANDS",
+    ]);
     for plugin in &scan.plugins {
         let commands: Vec<&str> = scan
             .handlers
@@ -41,16 +52,28 @@ fn print_scan(scan: &Scan) -> anyhow::Result<()> {
         ]);
     }
     let mut out = io::stdout().lock();
-    writeln!(out, "{plugins}")?;
+    writeln!(out, "{}", plugins.trim_fmt())?;
     for plugin in &scan.plugins {
         if let (state, Some(reason)) = state(&plugin.state) {
-            let file = plugin.file.as_ref().map(|file| format!(" ({})", file.display()));
-            writeln!(out, "\n{}{} is {state}: {reason}", plugin.name, file.unwrap_or_default())?;
+            let file = plugin
+                .file
+                .as_ref()
+                .map(|file| format!(" ({})", file.display()));
+            writeln!(
+                out,
+                "\n{}{} is {state}: {reason}",
+                plugin.name,
+                file.unwrap_or_default()
+            )?;
         }
     }
     for handler in &scan.handlers {
         if let Some(reason) = &handler.disabled {
-            writeln!(out, "\nthe command {} of {} is disabled: {reason}", handler.name, handler.plugin)?;
+            writeln!(
+                out,
+                "\nthe command {} of {} is disabled: {reason}",
+                handler.name, handler.plugin
+            )?;
         }
     }
     Ok(())
@@ -85,7 +108,11 @@ fn print_inspection(inspection: &Inspection) -> anyhow::Result<()> {
         writeln!(out, "size       {bytes} bytes")?;
     }
     if let Some(digest) = &inspection.sha256 {
-        let hex: String = digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = digest
+            .as_bytes()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         writeln!(out, "sha256     {hex}")?;
     }
     if let Some(manifest) = &inspection.manifest {
@@ -96,7 +123,11 @@ fn print_inspection(inspection: &Inspection) -> anyhow::Result<()> {
             manifest.abi.major, manifest.abi.minor, manifest.abi.major, manifest.abi.min_host_minor
         )?;
         writeln!(out, "made with  {}, {}", manifest.sdk, manifest.toolchain)?;
-        writeln!(out, "target     {}, panic = {}", manifest.target, manifest.panic)?;
+        writeln!(
+            out,
+            "target     {}, panic = {}",
+            manifest.target, manifest.panic
+        )?;
         if !manifest.requires.is_empty() {
             writeln!(out, "requires   {}", manifest.requires.join(", "))?;
         }
@@ -110,7 +141,7 @@ fn print_inspection(inspection: &Inspection) -> anyhow::Result<()> {
                 handler.summary.clone(),
             ]);
         }
-        writeln!(out, "\n{handlers}")?;
+        writeln!(out, "\n{}", handlers.trim_fmt())?;
     }
     writeln!(out)?;
     for result in &inspection.checks {
@@ -125,12 +156,16 @@ fn print_inspection(inspection: &Inspection) -> anyhow::Result<()> {
 }
 
 fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    writeln!(io::stdout().lock(), "{}", serde_json::to_string_pretty(value)?)?;
+    writeln!(
+        io::stdout().lock(),
+        "{}",
+        serde_json::to_string_pretty(value)?
+    )?;
     Ok(())
 }
 
 fn table<const N: usize>(heading: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(heading);
+    table.load_style(presets::NOTHING).set_header(heading);
     table
 }
