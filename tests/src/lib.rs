@@ -7,13 +7,34 @@
 
 #![forbid(unsafe_code)]
 
+mod binaries;
+mod cluster;
+mod controller;
+mod ctl;
 mod fixed_client;
 mod fixed_controller;
 mod jwt;
+mod operator;
+mod plugin_dir;
+mod port;
+mod program;
+mod proxy;
+mod refusal;
+mod worker;
 
+pub use cluster::Cluster;
+pub use controller::Controller;
+pub use ctl::{Answer, Ctl};
 pub use fixed_client::FixedClient;
-pub use fixed_controller::{Answer, FixedController, Rpc, Script, Seen};
+pub use fixed_controller::{Commands, FixedController, Rpc, Script, Seen};
 pub use jwt::claims as token_claims;
+pub use operator::Operator;
+pub use plugin_dir::PluginDir;
+pub use port::free_address;
+pub use program::{Program, eventually};
+pub use proxy::Proxy;
+pub use refusal::{reason, refused, retry_delay};
+pub use worker::Worker;
 
 /// How long a test waits for an event that must come. No test measures time;
 /// this is only how a hang becomes a failure.
