@@ -77,7 +77,10 @@ impl CallError {
         match self.code() {
             Code::Unavailable | Code::DeadlineExceeded => Exit::Unreachable,
             Code::Unauthenticated | Code::PermissionDenied => Exit::NotPermitted,
-            Code::InvalidArgument | Code::NotFound | Code::OutOfRange => Exit::Usage,
+            Code::InvalidArgument
+            | Code::NotFound
+            | Code::OutOfRange
+            | Code::FailedPrecondition => Exit::Usage,
             _ => Exit::Failed,
         }
     }

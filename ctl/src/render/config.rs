@@ -60,7 +60,7 @@ fn layer(layer: &Layer, now: DateTime<Utc>) -> String {
 /// `push-config`.
 pub fn pushed(push: &ConfigPush) -> String {
     if push.nodes.is_empty() {
-        return "The layer is set. It changes no node's merged config, so nothing was sent.".into();
+        return "The layer is set. It changes the merged config of no registered node, so nothing was sent.".into();
     }
     let length = shorten(push.nodes.iter().map(|node| node.node_id.as_str()));
     table(
