@@ -11,7 +11,8 @@ pub fn ago(now: DateTime<Utc>, time: Option<DateTime<Utc>>) -> String {
     match (distance.to_std(), (-distance).to_std()) {
         (Ok(past), _) if past < Duration::from_secs(1) => "now".into(),
         (Ok(past), _) => format!("{} ago", span(past)),
-        (_, Ok(future)) => format!("in {}", span(future)),
+        // Rounded up: what was just given an hour has "1h" left, not "59m59s".
+        (_, Ok(future)) => format!("in {}", span(future + Duration::from_millis(999))),
         _ => "-".into(),
     }
 }
