@@ -46,8 +46,12 @@ struct Greeting {
 
 fn greet(payload: &[u8]) -> Bytes {
     let request: Greet = serde_json::from_slice(payload).expect("the payload fits");
-    let greeting = Greeting { text: format!("hello, {}", request.name) };
-    serde_json::to_vec(&greeting).expect("a string can be written").into()
+    let greeting = Greeting {
+        text: format!("hello, {}", request.name),
+    };
+    serde_json::to_vec(&greeting)
+        .expect("a string can be written")
+        .into()
 }
 
 /// What a worker without plugins would have.
@@ -118,7 +122,11 @@ impl Worker {
             DispatchLimits::default(),
         );
         let reader = journal.reader();
-        Self { dispatcher, journal, reader }
+        Self {
+            dispatcher,
+            journal,
+            reader,
+        }
     }
 
     fn submit(&self, name: &str) {
@@ -138,7 +146,9 @@ impl Worker {
 
     /// Whether this update was an outcome; it is acknowledged.
     fn settle(&self, update: &JournalUpdate) -> bool {
-        let JournalUpdate::Finished(outcome) = update else { return false };
+        let JournalUpdate::Finished(outcome) = update else {
+            return false;
+        };
         assert_eq!(outcome.state, FinalState::Succeeded, "{:?}", outcome.error);
         self.journal.acknowledge(&[outcome.id]);
         true
@@ -177,7 +187,11 @@ fn plain() -> Arc<dyn Handlers> {
         response_schema: None,
         disabled: None,
     };
-    Arc::new(One(Handler { info, index: 0, instance: Arc::new(Plain) }))
+    Arc::new(One(Handler {
+        info,
+        index: 0,
+        instance: Arc::new(Plain),
+    }))
 }
 
 fn dispatch(criterion: &mut Criterion) {

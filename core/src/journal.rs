@@ -214,7 +214,13 @@ impl Journal {
 
     /// A cursor from the beginning: it tells of everything that is held.
     pub fn reader(&self) -> JournalReader {
-        JournalReader::new(Arc::clone(&self.shared))
+        self.reader_of(|_| true)
+    }
+
+    /// The same, of the commands whose ids are `wanted`; the others are left to
+    /// other readers.
+    pub fn reader_of(&self, wanted: fn(CommandId) -> bool) -> JournalReader {
+        JournalReader::new(Arc::clone(&self.shared), wanted)
     }
 
     /// What has not been acknowledged, running or final, oldest first.
@@ -306,6 +312,9 @@ impl State {
                 return Acceptance::Reused;
             }
             self.counters.redelivered += 1;
+            if entry.outcome.is_some() {
+                entry.ended = 0;
+            }
             self.touch(id);
             return Acceptance::Known;
         }

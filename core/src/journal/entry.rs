@@ -32,8 +32,8 @@ pub(super) struct Entry {
     output: BytesMut,
     output_cut: u64,
     pub(super) outcome: Option<Arc<Outcome>>,
-    /// The revision at which the outcome came; 0 where it was there from the
-    /// beginning, so that only the outcome is told.
+    /// The revision at which the outcome came; 0 where it was there at the last
+    /// delivery, so that only the outcome is told.
     pub(super) ended: u64,
     /// Whether a reader told the outcome.
     pub(super) told: bool,

@@ -65,6 +65,7 @@ pub enum JournalUpdate {
 #[derive(Debug)]
 pub struct JournalReader {
     shared: Arc<Shared>,
+    wanted: fn(CommandId) -> bool,
     /// The newest revision when it was made. Of what was final then only the
     /// outcome is told.
     born: u64,
@@ -87,10 +88,11 @@ struct Told {
 }
 
 impl JournalReader {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, wanted: fn(CommandId) -> bool) -> Self {
         let born = lock(&shared.state).revision;
         Self {
             shared,
+            wanted,
             born,
             met: 0,
             turns: VecDeque::new(),
@@ -140,11 +142,16 @@ impl JournalReader {
 
     /// Gives the entry with the next change a turn.
     fn meet_next(&mut self, state: &mut State) {
-        let beyond = (Bound::Excluded(self.met), Bound::Unbounded);
-        let Some((&revision, &id)) = state.order.range(beyond).next() else {
-            return;
+        let (revision, id) = loop {
+            let beyond = (Bound::Excluded(self.met), Bound::Unbounded);
+            let Some((&revision, &id)) = state.order.range(beyond).next() else {
+                return;
+            };
+            self.met = revision;
+            if (self.wanted)(id) {
+                break (revision, id);
+            }
         };
-        self.met = revision;
         state.met = state.met.max(revision);
         if self.told.len() > 2 * state.entries.len() + 64 {
             self.told.retain(|id, _| state.entries.contains_key(id));
@@ -170,7 +177,6 @@ impl Told {
         if let Some(outcome) = &entry.outcome {
             let outcome = Arc::clone(outcome);
             if entry.ended > born
-                && !entry.told
                 && let Some(output) = self.next_output(id, entry)
             {
                 return Some(output);

@@ -274,6 +274,27 @@ fn of_what_was_final_before_a_reader_only_the_outcome_is_told() {
 }
 
 #[test]
+fn a_reader_of_some_commands_leaves_the_others_to_other_readers() {
+    fn odd(id: CommandId) -> bool {
+        id.as_uuid().as_u128() % 2 == 1
+    }
+    let journal = Journal::new(4);
+    let mut readers = [journal.reader_of(odd), journal.reader_of(|id| !odd(id))];
+    for id in 1..=4 {
+        journal.accept(&command(id), false);
+        journal.finish(command(id).id, succeeded());
+    }
+    assert_eq!(outcomes(&mut readers[0]).len(), 2);
+    journal.acknowledge(&[1, 2, 3, 4].map(|id| command(id).id));
+    assert_eq!(
+        journal.held(),
+        [command(2).id, command(4).id],
+        "nobody told these"
+    );
+    assert_eq!(outcomes(&mut readers[1]).len(), 2);
+}
+
+#[test]
 fn a_long_output_does_not_hold_up_another_commands_outcome() {
     let journal = Journal::new(1 << 20);
     let mut reader = journal.reader();

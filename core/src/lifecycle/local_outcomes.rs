@@ -13,7 +13,7 @@ use crate::{
 
 /// Logs them and takes them out of the journal, for as long as it is awaited.
 pub(super) async fn settle(node: Arc<Node>) {
-    let mut updates = node.journal.reader();
+    let mut updates = node.journal.reader_of(FixedCommands::derived);
     loop {
         if let JournalUpdate::Finished(outcome) = updates.next().await
             && FixedCommands::derived(outcome.id)

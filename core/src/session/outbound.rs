@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{Inventory, Node, receipt, wire};
-use crate::{control::NodeControl, pushed_config::ConfigState};
+use crate::{control::NodeControl, dispatch::FixedCommands, pushed_config::ConfigState};
 
 /// The contract's own limit on ids in a heartbeat.
 const RUNNING_IDS: usize = 1000;
@@ -26,7 +26,7 @@ pub(super) async fn send(
     mut config: watch::Receiver<ConfigState>,
     mut interval: watch::Receiver<Duration>,
 ) {
-    let mut updates = node.journal.reader();
+    let mut updates = node.journal.reader_of(|id| !FixedCommands::derived(id));
     let mut status = node.state.subscribe_status();
     let mut drain = node.state.subscribe_drain();
     let mut sequence = 0;
