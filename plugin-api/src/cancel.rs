@@ -7,7 +7,7 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-use crate::abi;
+use crate::{abi, call_facts::CallFacts};
 
 /// Why a command is to end early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,19 +22,37 @@ pub enum CancelReason {
 
 /// The cancellation of one call. Cheap to clone, so that it can be handed to
 /// whatever the handler starts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Cancellation(Arc<State>);
 
-#[derive(Debug, Default)]
+/// The whole state of a call is one allocation, which an inline call would feel
+/// if it were more.
+#[derive(Debug)]
 struct State {
     /// 0, or the first `AEGIS_CANCEL_…` that was asked for.
     reason: AtomicU32,
     /// The grace is over: the call is dropped where it can be.
     abandoned: AtomicBool,
     changed: Notify,
+    facts: CallFacts,
 }
 
 impl Cancellation {
+    /// Of a call that goes on.
+    pub(crate) fn new(facts: CallFacts) -> Self {
+        Self(Arc::new(State {
+            reason: AtomicU32::new(0),
+            abandoned: AtomicBool::new(false),
+            changed: Notify::new(),
+            facts,
+        }))
+    }
+
+    /// What is known of the call.
+    pub(crate) fn facts(&self) -> &CallFacts {
+        &self.0.facts
+    }
+
     /// Whether the call is to end.
     pub fn is_cancelled(&self) -> bool {
         self.0.reason.load(Ordering::Acquire) != 0
@@ -97,10 +115,15 @@ impl Cancellation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call_facts::TextParts;
+
+    fn cancellation() -> Cancellation {
+        Cancellation::new(CallFacts::new(1, &TextParts::default(), 1, None))
+    }
 
     #[test]
     fn the_first_reason_stays() {
-        let cancellation = Cancellation::default();
+        let cancellation = cancellation();
         assert_eq!(cancellation.reason(), None);
         cancellation.cancel(abi::AEGIS_CANCEL_DEADLINE);
         cancellation.cancel(abi::AEGIS_CANCEL_ABANDON);
@@ -109,7 +132,7 @@ mod tests {
 
     #[tokio::test]
     async fn abandoning_ends_both_waits() {
-        let cancellation = Cancellation::default();
+        let cancellation = cancellation();
         let waiting = cancellation.clone();
         let wait = tokio::spawn(async move {
             waiting.cancelled().await;
@@ -121,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_reason_from_a_newer_host_counts_as_a_request() {
-        let cancellation = Cancellation::default();
+        let cancellation = cancellation();
         cancellation.cancel(77);
         assert_eq!(cancellation.reason(), Some(CancelReason::Requested));
     }

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,65 +16,33 @@ use crate::{
 /// watches, the node, and the plugin's state.
 pub struct Context<P: Plugin = ()> {
     pub(crate) instance: Arc<Instance<P>>,
-    pub(crate) call: u64,
-    pub(crate) command: CommandText,
     pub(crate) cancellation: Cancellation,
-    pub(crate) attempt: u32,
-    pub(crate) timeout: Option<Duration>,
-    /// Found out when first asked for: an inline handler mostly does not ask,
-    /// and reading the clock costs as much as the rest of its call.
-    pub(crate) deadline: OnceLock<Option<Instant>>,
-}
-
-/// The texts of a call in one allocation.
-#[derive(Debug)]
-pub(crate) struct CommandText {
-    text: Box<str>,
-    issuer: usize,
-    traceparent: usize,
-}
-
-impl CommandText {
-    pub(crate) fn new(command_id: &str, issuer: &str, traceparent: &str) -> Self {
-        let mut text = String::with_capacity(command_id.len() + issuer.len() + traceparent.len());
-        text.push_str(command_id);
-        text.push_str(issuer);
-        text.push_str(traceparent);
-        Self {
-            text: text.into_boxed_str(),
-            issuer: command_id.len(),
-            traceparent: command_id.len() + issuer.len(),
-        }
-    }
 }
 
 impl<P: Plugin> Context<P> {
     /// The command's id, a UUID; the same on every attempt.
     pub fn command_id(&self) -> &str {
-        &self.command.text[..self.command.issuer]
+        self.cancellation.facts().command_id()
     }
 
     /// Who gave the command, as the controller knows them; may be empty.
     pub fn issuer(&self) -> &str {
-        &self.command.text[self.command.issuer..self.command.traceparent]
+        self.cancellation.facts().issuer()
     }
 
     /// The W3C trace context that the command came with; may be empty.
     pub fn traceparent(&self) -> &str {
-        &self.command.text[self.command.traceparent..]
+        self.cancellation.facts().traceparent()
     }
 
     /// 1 for the first attempt at this command.
     pub fn attempt(&self) -> u32 {
-        self.attempt
+        self.cancellation.facts().attempt
     }
 
     /// When the call is cancelled; `None`: never by time.
     pub fn deadline(&self) -> Option<Instant> {
-        *self.deadline.get_or_init(|| {
-            self.timeout
-                .and_then(|timeout| Instant::now().checked_add(timeout))
-        })
+        self.cancellation.facts().deadline()
     }
 
     /// How long until the deadline; `None`: no deadline.
@@ -161,7 +129,7 @@ impl<P: Plugin> Context<P> {
     pub fn output(&self) -> Output {
         Output {
             host: self.instance.host.clone(),
-            call: self.call,
+            call: self.cancellation.facts().id,
         }
     }
 
@@ -200,7 +168,7 @@ impl<P: Plugin> Context<P> {
             .host
             .0
             .link
-            .with(|port| port.progress(self.call, permille, note));
+            .with(|port| port.progress(self.cancellation.facts().id, permille, note));
     }
 }
 
@@ -208,7 +176,7 @@ impl<P: Plugin> fmt::Debug for Context<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("command_id", &self.command_id())
-            .field("attempt", &self.attempt)
+            .field("attempt", &self.attempt())
             .finish_non_exhaustive()
     }
 }

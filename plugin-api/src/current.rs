@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::Host;
+use crate::{Host, log};
 
 thread_local! {
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
@@ -16,17 +16,19 @@ pub(crate) struct Current {
 }
 
 impl Current {
-    pub(crate) fn new(host: &Host, call: u64) -> Self {
-        Self {
+    /// Makes a call the thread's until the guard is dropped. Nothing is done
+    /// where nobody asks for it: linked into a host, what is logged goes to the
+    /// host's own `tracing`.
+    pub(crate) fn enter(host: &Host, call: u64) -> Option<Entered> {
+        if log::is_linked_in() {
+            return None;
+        }
+        let entered = Self {
             host: host.clone(),
             call,
-        }
-    }
-
-    /// Makes it the thread's until the guard is dropped.
-    pub(crate) fn enter(&self) -> Entered {
-        let before = CURRENT.try_with(|current| current.replace(Some(self.clone())));
-        Entered(before.ok().flatten())
+        };
+        let before = CURRENT.try_with(|current| current.replace(Some(entered)));
+        Some(Entered(before.ok().flatten()))
     }
 
     /// The thread's own.

@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{self, Poll, Waker},
@@ -18,8 +18,8 @@ use tracing::Span;
 
 use crate::{
     Cancellation, Context, HandlerError, Host, Node, Plugin,
+    call_facts::{CallFacts, TextParts},
     completion::{Completion, Started},
-    context::CommandText,
     current::Current,
     erased::{Answer, Call, ErasedHandler, Running},
     export::Exported,
@@ -74,10 +74,8 @@ pub(crate) struct IncomingCall<'a> {
     pub(crate) handler: u32,
     pub(crate) id: u64,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) command_id: &'a str,
+    pub(crate) text: TextParts<'a>,
     pub(crate) payload: &'a [u8],
-    pub(crate) issuer: &'a str,
-    pub(crate) traceparent: &'a str,
     pub(crate) attempt: u32,
 }
 
@@ -161,14 +159,10 @@ impl<P: Plugin> Instance<P> {
     }
 
     fn context(self: &Arc<Self>, call: &IncomingCall<'_>) -> Context<P> {
+        let facts = CallFacts::new(call.id, &call.text, call.attempt, call.timeout);
         Context {
             instance: Arc::clone(self),
-            call: call.id,
-            command: CommandText::new(call.command_id, call.issuer, call.traceparent),
-            cancellation: Cancellation::default(),
-            attempt: call.attempt,
-            timeout: call.timeout,
-            deadline: OnceLock::new(),
+            cancellation: Cancellation::new(facts),
         }
     }
 
@@ -189,9 +183,8 @@ impl<P: Plugin> Instance<P> {
         }
         let cx = pass.0.context(call);
         let cancellation = cx.cancellation.clone();
-        let current = Current::new(&pass.0.host, call.id);
         let polled = guard(|| {
-            let _current = current.enter();
+            let _current = Current::enter(&pass.0.host, call.id);
             match handler.call(call.payload, cx) {
                 Err(error) => Polled::Ready(Err(error)),
                 Ok(Call::Future(mut running)) => {
@@ -246,8 +239,9 @@ impl<P: Plugin> Instance<P> {
             Some(reason) => cancellation.cancel(reason),
         }
         let stage = Stage {
-            current: Current::new(&instance.host, id),
-            span: log::call_span(instance.host.0.plugin, incoming.command_id),
+            host: instance.host.clone(),
+            call: id,
+            span: log::call_span(instance.host.0.plugin, incoming.text.command_id),
         };
         match call {
             Call::Future(running) => {
@@ -423,14 +417,15 @@ fn abandoned() -> HandlerError {
 
 /// What surrounds a handler's code: the guard, the current call, its span.
 struct Stage {
-    current: Current,
+    host: Host,
+    call: u64,
     span: Span,
 }
 
 impl Stage {
     fn run<R>(&self, body: impl FnOnce() -> R) -> Result<R, HandlerError> {
         guard(|| {
-            let _current = self.current.enter();
+            let _current = Current::enter(&self.host, self.call);
             let _span = self.span.enter();
             body()
         })

@@ -44,6 +44,7 @@
 #[allow(unsafe_code)]
 pub mod abi;
 mod built_in;
+mod call_facts;
 mod cancel;
 mod completion;
 mod context;

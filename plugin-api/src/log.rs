@@ -37,11 +37,16 @@ pub(crate) fn linked_in() {
     LINKED_IN.store(true, Ordering::Relaxed);
 }
 
+/// Whether the plugin shares the host's `tracing`.
+pub(crate) fn is_linked_in() -> bool {
+    LINKED_IN.load(Ordering::Relaxed)
+}
+
 /// Sees to it that what is logged in this library reaches a host. Does nothing
 /// where the library is part of the host, or its `tracing` already has a
 /// subscriber.
 pub(crate) fn forward_to(host: &Host) {
-    if LINKED_IN.load(Ordering::Relaxed) {
+    if is_linked_in() {
         return;
     }
     *NEWEST.write().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&host.0);
@@ -50,7 +55,7 @@ pub(crate) fn forward_to(host: &Host) {
 
 /// The span of a call of a plugin that is linked in.
 pub(crate) fn call_span(plugin: &'static str, command_id: &str) -> Span {
-    if LINKED_IN.load(Ordering::Relaxed) {
+    if is_linked_in() {
         tracing::error_span!(target: "aegis_plugin", "call", plugin, command_id)
     } else {
         Span::none()

@@ -30,22 +30,27 @@ pub(crate) struct Panic {
 /// the panic left half done is not used again: it poisons the instance.
 pub(crate) fn guard<R>(body: impl FnOnce() -> R) -> Result<R, Panic> {
     install_hook();
-    DEPTH.set(DEPTH.get() + 1);
-    let result = panic::catch_unwind(AssertUnwindSafe(body)).map_err(|payload| {
-        let seen = LAST.take();
-        let panic = seen.unwrap_or_else(|| Panic {
-            location: None,
-            message: message_of(&*payload),
-            backtrace: None,
-        });
-        // Dropping a foreign payload can panic in its turn; what that throws is leaked.
-        if let Err(second) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            std::mem::forget(second);
-        }
-        panic
+    // Held across the body: in a loaded library each look for it costs.
+    DEPTH.with(|depth| {
+        depth.set(depth.get() + 1);
+        let result = panic::catch_unwind(AssertUnwindSafe(body)).map_err(caught);
+        depth.set(depth.get() - 1);
+        result
+    })
+}
+
+#[cold]
+fn caught(payload: Box<dyn Any + Send>) -> Panic {
+    let panic = LAST.take().unwrap_or_else(|| Panic {
+        location: None,
+        message: message_of(&*payload),
+        backtrace: None,
     });
-    DEPTH.set(DEPTH.get() - 1);
-    result
+    // Dropping a foreign payload can panic in its turn; what that throws is leaked.
+    if let Err(second) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
+    panic
 }
 
 impl Panic {

@@ -16,6 +16,7 @@ use crate::{
         AEGIS_TIMEOUT, AegisBuffer, AegisBytes, AegisCall, AegisCompletion, AegisCreateArgs,
         AegisInstance, AegisInstanceVtable, AegisPluginDescriptor, AegisSchemaV1,
     },
+    call_facts::TextParts,
     completion::{Completion, Started},
     erased::request_schema,
     export::Exported,
@@ -191,10 +192,12 @@ unsafe extern "C" fn start(
             handler: call.handler,
             id: call.call_id,
             timeout,
-            command_id,
+            text: TextParts {
+                command_id,
+                issuer,
+                traceparent,
+            },
             payload,
-            issuer,
-            traceparent,
             attempt: call.attempt,
         })
     });

@@ -230,10 +230,10 @@ impl Engine for Loaded {
             handler: call.handler,
             call_id: call.id,
             deadline_ns: call.timeout.map_or(AEGIS_NO_DEADLINE, nanoseconds),
-            command_id: bytes(call.command_id),
+            command_id: bytes(call.text.command_id),
             payload: AegisBytes::new(call.payload),
-            issuer: bytes(call.issuer),
-            traceparent: bytes(call.traceparent),
+            issuer: bytes(call.text.issuer),
+            traceparent: bytes(call.text.traceparent),
             attempt: call.attempt,
             reserved: 0,
         };

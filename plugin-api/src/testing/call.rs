@@ -11,6 +11,7 @@ use crate::{
     abi::{
         AEGIS_CANCEL_ABANDON, AEGIS_CANCEL_DEADLINE, AEGIS_CANCEL_REQUESTED, AEGIS_CANCEL_SHUTDOWN,
     },
+    call_facts::TextParts,
     completion::{Completion, Started},
     instance::{Engine, IncomingCall},
 };
@@ -59,10 +60,12 @@ impl TestCall {
             handler,
             id,
             timeout: options.timeout,
-            command_id: &command_id,
+            text: TextParts {
+                command_id: &command_id,
+                issuer: &options.issuer,
+                traceparent: "",
+            },
             payload,
-            issuer: &options.issuer,
-            traceparent: "",
             attempt: options.attempt,
         });
         match started {
