@@ -25,9 +25,17 @@ pub async fn resolve(
     let wanted = match &target {
         Target::Node(wanted) => wanted.clone(),
         Target::All | Target::Tag(_) => {
-            let nodes = list(connection, Some(&target)).await?;
+            let mut nodes = list(connection, Some(&target)).await?;
             if nodes.is_empty() {
                 return Err(nobody(&target));
+            }
+            // The controller leaves them out of what it does with several nodes.
+            nodes.retain(|node| !node.banned && !node.deregistered);
+            if nodes.is_empty() {
+                return Err(Failure::usage(format!(
+                    "every node that {target} selects is banned or deregistered"
+                ))
+                .next("`aegisctl nodes` lists them."));
             }
             return Ok((target, nodes));
         }

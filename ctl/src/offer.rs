@@ -83,44 +83,62 @@ impl Offers {
         offers
     }
 
-    /// Refuses a command that none of the nodes would run, as far as they say.
+    /// Refuses a command that a node is known not to have, or that none of them
+    /// would run.
     pub fn require(&self, command: &str) -> Result<(), Failure> {
+        if !self.absent.is_empty() {
+            return Err(self.missing(command));
+        }
+        let Some(offer) = self.disabled.first() else {
+            return Ok(());
+        };
         if !self.enabled.is_empty() || !self.silent.is_empty() {
             return Ok(());
         }
-        let Some(offer) = self.disabled.first() else {
-            return Err(self.unknown(command));
-        };
         let reason = match offer.spec.disabled_reason.as_str() {
             "" => "its node's config disables it".to_owned(),
             reason => clean(reason),
         };
         Err(Failure::usage(format!(
-            "`{command}` is disabled on {}: {reason}; nothing was sent",
+            "`{}` is disabled on {}: {reason}; nothing was sent",
+            clean(command),
             short(&offer.node_id)
         ))
-        .next("Enable it in the node's own config under [handlers], or with `aegis-worker --enable`; --unchecked sends it all the same."))
+        .next(
+            "Enable it in the node's own config under [handlers], or with `aegis-worker --enable`.",
+        ))
     }
 
-    /// The refusal of a command that no node has.
-    pub fn unknown(&self, command: &str) -> Failure {
+    fn missing(&self, command: &str) -> Failure {
+        let total =
+            self.absent.len() + self.enabled.len() + self.disabled.len() + self.silent.len();
+        if self.absent.len() < total {
+            let some: Vec<String> = self.absent.iter().take(3).map(|id| short(id)).collect();
+            let more = if self.absent.len() > 3 { ", ..." } else { "" };
+            return Failure::usage(format!(
+                "{} of {total} nodes have no command {command:?} ({}{more}); nothing was sent",
+                self.absent.len(),
+                some.join(", ")
+            ))
+            .next(format!(
+                "Select those that have it: `aegisctl describe {}` lists them.",
+                clean(command)
+            ));
+        }
         let failure = Failure::usage(format!(
             "no selected node has a command {command:?}; nothing was sent"
         ));
         let near = nearest(command, self.known.iter().map(String::as_str));
         if near.is_empty() {
             let all: Vec<String> = self.known.iter().map(|name| clean(name)).collect();
-            return failure.next(format!(
-                "They have: {}.\n--unchecked sends it all the same.",
-                all.join(", ")
-            ));
+            return failure.next(format!("They have: {}.", all.join(", ")));
         }
         let near: Vec<String> = near
             .into_iter()
             .map(|name| format!("`{}`", clean(name)))
             .collect();
         failure.next(format!(
-            "Did you mean {}? `aegisctl describe` lists all commands; --unchecked sends it all the same.",
+            "Did you mean {}? `aegisctl describe` lists all commands.",
             near.join(" or ")
         ))
     }
@@ -128,10 +146,83 @@ impl Offers {
     /// What is to be said before a command goes to nodes of which some will
     /// refuse it.
     pub fn warning(&self, command: &str) -> Option<String> {
-        let refusing = self.absent.len() + self.disabled.len();
-        (refusing > 0).then(|| {
-            let total = refusing + self.enabled.len() + self.silent.len();
-            format!("note: {refusing} of {total} nodes do not run `{command}` and will reject it")
+        let disabled = self.disabled.len();
+        (disabled > 0).then(|| {
+            let total = disabled + self.enabled.len() + self.silent.len();
+            format!(
+                "note: `{}` is disabled on {disabled} of {total} nodes, which will reject it",
+                clean(command)
+            )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: &str, handlers: &[(&str, bool)]) -> ShowNodeResponse {
+        let handler = |(name, enabled): &(&str, bool)| HandlerSpec {
+            name: (*name).into(),
+            enabled: *enabled,
+            ..Default::default()
+        };
+        let view = NodeView {
+            info: Some(aegis_proto::cluster::v1::NodeInfo {
+                node_id: id.into(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        ShowNodeResponse {
+            node: Some(view),
+            plugins: Vec::new(),
+            handlers: handlers.iter().map(handler).collect(),
+        }
+    }
+
+    fn required(nodes: Vec<ShowNodeResponse>) -> Result<(), String> {
+        let offers = Offers::sort(nodes, "hello");
+        offers
+            .require("hello")
+            .map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn a_command_goes_to_nodes_that_may_have_it() {
+        assert_eq!(required(vec![node("a", &[("hello", true)])]), Ok(()));
+        assert_eq!(
+            required(vec![node("a", &[])]),
+            Ok(()),
+            "it never said what it has"
+        );
+        let some_disabled = vec![
+            node("a", &[("hello", true)]),
+            node("b", &[("hello", false)]),
+        ];
+        assert!(
+            Offers::sort(some_disabled.clone(), "hello")
+                .warning("hello")
+                .is_some()
+        );
+        assert_eq!(required(some_disabled), Ok(()));
+    }
+
+    #[test]
+    fn a_command_that_a_node_has_not_is_refused() {
+        let refusals = [
+            required(vec![
+                node("aaaaaaaa-1", &[("hello", true)]),
+                node("bbbbbbbb-1", &[("drain", true)]),
+            ]),
+            required(vec![node("aaaaaaaa-1", &[("helo", true)])]),
+            required(vec![node(
+                "aaaaaaaa-1",
+                &[("drain", true), ("shutdown", true)],
+            )]),
+            required(vec![node("aaaaaaaa-1", &[("hello", false)])]),
+        ];
+        let refusals: Vec<String> = refusals.into_iter().map(Result::unwrap_err).collect();
+        insta::assert_snapshot!("refusals", refusals.join("\n\n"));
     }
 }

@@ -48,7 +48,7 @@ pub struct Arguments {
     /// Return once it is submitted
     #[arg(short, long)]
     detach: bool,
-    /// Send it without asking whether the nodes have the command and take the payload
+    /// Send it without checking the payload against what the nodes say they take
     #[arg(long)]
     unchecked: bool,
 }

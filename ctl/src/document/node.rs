@@ -36,7 +36,8 @@ pub struct Node {
     pub available_memory_gb: u32,
     pub cpu_percent: f32,
     pub running_commands: u32,
-    pub queued_commands: u32,
+    /// Without an outcome yet, running ones included.
+    pub open_commands: u32,
     pub unacknowledged_results: u32,
     pub drain: Option<Drain>,
     pub config: ConfigState,
@@ -145,7 +146,7 @@ impl From<NodeView> for Node {
             available_memory_gb: view.available_memory_gb,
             cpu_percent: view.cpu_utilization_percent,
             running_commands: view.active_executions,
-            queued_commands: view.queued_commands,
+            open_commands: view.queued_commands,
             unacknowledged_results: view.outbox_length,
             drain,
             config: ConfigState::new(view.config, view.wanted_config_version),

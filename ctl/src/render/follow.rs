@@ -92,7 +92,7 @@ impl Follower {
         }
         // One command's outcome is about to be printed in full.
         let told = if self.total == 1 {
-            self.bar.is_none() && !command.is_final
+            self.bar.is_none() && command.state == "running"
         } else {
             command.is_final
         };

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{
     ago, clean_line, dash,
     handler::handlers,
-    prefix, short, shorten, span,
+    prefix, shorten, span,
     table::{indent, pairs, table},
 };
 use crate::document::{ConfigState, Drain, Node, NodeDetail, Plugin};
@@ -23,7 +23,7 @@ pub fn nodes(nodes: &[Node], now: DateTime<Utc>) -> String {
             "HOST",
             "TAGS",
             "RUNNING",
-            "QUEUED",
+            "OPEN",
             "CPU",
             "FREE",
             "CONFIG",
@@ -36,7 +36,7 @@ pub fn nodes(nodes: &[Node], now: DateTime<Utc>) -> String {
                 dash(node.hostname.as_deref()),
                 tags(&node.tags),
                 node.running_commands.to_string(),
-                node.queued_commands.to_string(),
+                node.open_commands.to_string(),
                 format!("{:.0}%", node.cpu_percent),
                 format!("{} GB", node.available_memory_gb),
                 config(&node.config),
@@ -77,8 +77,8 @@ pub fn node_detail(detail: &NodeDetail, now: DateTime<Utc>) -> String {
         (
             "Commands",
             format!(
-                "{} running, {} queued, {} results not acknowledged",
-                node.running_commands, node.queued_commands, node.unacknowledged_results
+                "{} running, {} open, {} results not acknowledged",
+                node.running_commands, node.open_commands, node.unacknowledged_results
             ),
         ),
         ("Config", config_in_full(&node.config, now)),
@@ -249,13 +249,18 @@ fn config(config: &ConfigState) -> String {
     let active = config
         .active_version
         .as_deref()
-        .map_or_else(|| "-".into(), short);
+        .map_or_else(|| "-".into(), version);
     match &config.wanted_version {
         Some(wanted) if config.active_version.as_ref() != Some(wanted) => {
-            format!("{active} -> {}", short(wanted))
+            format!("{active} -> {}", version(wanted))
         }
         _ => active,
     }
+}
+
+/// The beginning of a config version: what is told apart in a table.
+fn version(version: &str) -> String {
+    prefix(version, 12)
 }
 
 fn config_in_full(config: &ConfigState, now: DateTime<Utc>) -> String {

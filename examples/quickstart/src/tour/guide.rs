@@ -198,7 +198,13 @@ impl Guide<'_> {
     async fn ends_with(&self, arguments: &[&str], code: i32) -> anyhow::Result<Answer> {
         self.transcript.command("aegisctl", arguments);
         let answer = self.aegisctl.run(arguments).await?;
-        self.transcript.answer(&answer);
+        if arguments.contains(&"--detach") {
+            // The id alone on standard output, then what can be done with it.
+            self.transcript.lines(&answer.stdout);
+            self.transcript.lines(&answer.stderr);
+        } else {
+            self.transcript.answer(&answer);
+        }
         ensure!(
             answer.code == Some(code),
             "`aegisctl {}` should end with {code} and ended with {:?}",
