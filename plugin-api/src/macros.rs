@@ -1,30 +1,86 @@
 //! `export_plugin!`.
 
 /// Makes a plugin of this crate: the manifest, the exported descriptor, and the
-/// registration by which a program that links the crate finds it.
+/// registration by which a program that links the crate finds it. A crate has
+/// one.
 ///
 /// The short form names the handlers of a plugin without state. Its id is the
 /// package's name:
 ///
-/// ```ignore
+/// ```
+/// # use aegis_plugin_api::prelude::*;
+/// # struct Hello;
+/// # impl Handler for Hello {
+/// #     type Request = NoFields;
+/// #     type Response = ();
+/// #     const SPEC: HandlerSpec = HandlerSpec::new("hello");
+/// #     async fn handle(&self, _: NoFields, _: &Context) -> Result<(), HandlerError> { Ok(()) }
+/// # }
+/// # struct Goodbye;
+/// # impl Handler for Goodbye {
+/// #     type Request = NoFields;
+/// #     type Response = ();
+/// #     const SPEC: HandlerSpec = HandlerSpec::new("goodbye");
+/// #     async fn handle(&self, _: NoFields, _: &Context) -> Result<(), HandlerError> { Ok(()) }
+/// # }
 /// export_plugin! { Hello, Goodbye }
+/// # fn main() {}
 /// ```
 ///
 /// In the long form every key but `handlers` or `blocking` may be left out, and
 /// the keys come in this order:
 ///
-/// ```ignore
+/// ```
+/// # use aegis_plugin_api::{host::NodeControl, prelude::*};
+/// # struct MyPlugin;
+/// # impl Plugin for MyPlugin {
+/// #     type Config = NoFields;
+/// #     fn start(_: NoFields, _: &Host) -> Result<Self, HandlerError> { Ok(Self) }
+/// # }
+/// # struct Hello;
+/// # impl Handler<MyPlugin> for Hello {
+/// #     type Request = NoFields;
+/// #     type Response = ();
+/// #     const SPEC: HandlerSpec = HandlerSpec::new("hello");
+/// #     async fn handle(&self, _: NoFields, _: &Context<MyPlugin>) -> Result<(), HandlerError> {
+/// #         Ok(())
+/// #     }
+/// # }
+/// # struct Checksum;
+/// # impl BlockingHandler<MyPlugin> for Checksum {
+/// #     type Request = NoFields;
+/// #     type Response = ();
+/// #     const SPEC: HandlerSpec = HandlerSpec::new("checksum");
+/// #     fn handle(&self, _: NoFields, _: &Context<MyPlugin>) -> Result<(), HandlerError> { Ok(()) }
+/// # }
 /// export_plugin! {
 ///     id: "my-plugin",
 ///     plugin: MyPlugin,
-///     handlers: [Hello, Goodbye],
+///     handlers: [Hello],
 ///     blocking: [Checksum],
 ///     requires: [NodeControl],
 /// }
+/// # fn main() {}
 /// ```
 ///
 /// A handler is named by a path that is both its type and its value, as that of
 /// a unit struct is.
+///
+/// A declaration that no worker would take does not compile: this name, for one,
+/// is not `1 to 64 of a-z 0-9 - . _, beginning with a letter`.
+///
+/// ```compile_fail
+/// # use aegis_plugin_api::prelude::*;
+/// # struct Hello;
+/// impl Handler for Hello {
+///     const SPEC: HandlerSpec = HandlerSpec::new("Hello World");
+/// #     type Request = NoFields;
+/// #     type Response = ();
+/// #     async fn handle(&self, _: NoFields, _: &Context) -> Result<(), HandlerError> { Ok(()) }
+/// }
+/// export_plugin! { Hello }
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! export_plugin {
     ($($handler:path),+ $(,)?) => {

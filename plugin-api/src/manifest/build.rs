@@ -38,14 +38,27 @@ pub const fn bytes<const N: usize>(parts: &Parts) -> [u8; N] {
     Writer::<N>::new().manifest(parts).bytes
 }
 
+/// Keys of the config's `[plugins]` that a plugin's section would collide with.
+const RESERVED_IDS: [&str; 4] = ["dirs", "trust", "keys", "default_placement"];
+/// What runs for longer is a service, not a command.
+const MAX_TIMEOUT_SECONDS: u64 = 30 * 24 * 60 * 60;
+
 const fn check(parts: &Parts) {
     assert!(
         is_name(parts.id, false),
         "a plugin's id is 1 to 64 of a-z 0-9 - _, beginning with a letter"
     );
+    let mut i = 0;
+    while i < RESERVED_IDS.len() {
+        assert!(
+            !equal(parts.id, RESERVED_IDS[i]),
+            "a plugin's id is not one of the keys of [plugins]: dirs, trust, keys, default_placement"
+        );
+        i += 1;
+    }
     assert!(
-        !parts.handlers.is_empty(),
-        "a plugin has at least one handler"
+        !parts.handlers.is_empty() && parts.handlers.len() <= 256,
+        "a plugin has 1 to 256 handlers"
     );
     let mut i = 0;
     while i < parts.handlers.len() {
@@ -59,8 +72,16 @@ const fn check(parts: &Parts) {
             "a handler's concurrency is 1 to 1024"
         );
         assert!(
-            handler.timeout.as_millis() >= 1,
-            "a handler's timeout is at least 1 ms"
+            !equal(handler.name, "default"),
+            "a handler's name is not the key of [handlers]: default"
+        );
+        assert!(
+            handler.timeout.as_millis() >= 1 && handler.timeout.as_secs() <= MAX_TIMEOUT_SECONDS,
+            "a handler's timeout is 1 ms to 30 days"
+        );
+        assert!(
+            handler.summary.len() <= 1024,
+            "a handler's summary is one line of at most 1024 bytes"
         );
         let mut j = 0;
         while j < i {
@@ -156,13 +177,8 @@ impl<const N: usize> Writer<N> {
     }
 
     const fn handler(self, spec: &HandlerSpec) -> Self {
-        // A timeout beyond 580 million years is cut to that.
-        let timeout = spec.timeout.as_millis();
-        let timeout = if timeout > u64::MAX as u128 {
-            u64::MAX
-        } else {
-            timeout as u64
-        };
+        // At most 30 days: `check` saw to it.
+        let timeout = spec.timeout.as_millis() as u64;
         self.raw("{\"name\":")
             .text(spec.name)
             .raw(",\"summary\":")
