@@ -49,3 +49,38 @@ pub(super) fn irregular(stat: &Stat) -> Option<&'static str> {
         FileType::Unknown => Some("of an unknown kind"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(uid: u32, mode: rustix::fs::RawMode) -> Stat {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut stat = rustix::fs::stat(directory.path()).expect("its stat");
+        stat.st_uid = uid;
+        stat.st_mode = mode;
+        stat
+    }
+
+    #[test]
+    fn root_and_the_worker_own_plugins_and_nobody_else() {
+        let worker = rustix::process::geteuid().as_raw();
+        for owner in [0, worker] {
+            check(Check::File, &stat(owner, 0o100_755)).expect("trusted");
+        }
+        let stranger = worker.wrapping_add(4242);
+        let refusal = check(Check::File, &stat(stranger, 0o100_755)).expect_err("a stranger's");
+        assert!(
+            refusal.reason.contains(&format!("user {stranger}")),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn only_the_owner_may_write() {
+        for (mode, who) in [(0o100_775, "its group"), (0o100_757, "everyone")] {
+            let refusal = check(Check::Directory, &stat(0, mode)).expect_err(who);
+            assert!(refusal.reason.contains(who), "{refusal}");
+        }
+    }
+}

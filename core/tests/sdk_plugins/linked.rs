@@ -24,6 +24,18 @@ impl Handler for Echo {
     }
 }
 
+struct Later;
+
+impl Handler for Later {
+    type Request = Text;
+    type Response = Text;
+    const SPEC: HandlerSpec = HandlerSpec::new("linked.later").effect(Effect::Read);
+
+    async fn handle(&self, request: Text, _: &Context) -> Result<Text, HandlerError> {
+        Ok(request)
+    }
+}
+
 struct Wait;
 
 impl Handler for Wait {
@@ -82,6 +94,6 @@ impl Handler for Drain {
 
 export_plugin! {
     id: "linked",
-    handlers: [Echo, Wait, Stubborn, Panics, Drain],
+    handlers: [Echo, Later, Wait, Stubborn, Panics, Drain],
     requires: [NodeControl],
 }

@@ -91,3 +91,45 @@ fn probe(file: &File) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::{ffi::c_int, process::Command};
+
+    use super::*;
+
+    #[test]
+    fn a_library_is_mapped_from_either_kind_of_copy() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (source, library) = (directory.path().join("a.c"), directory.path().join("a.so"));
+        std::fs::write(&source, "int answer = 42;").expect("a source");
+        let built = Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .args([&library, &source])
+            .status();
+        assert!(built.expect("a C compiler").success());
+        let bytes = std::fs::read(&library).expect("built");
+        for sealed in [
+            Sealed::in_memory(&bytes).expect("a memfd"),
+            Sealed::in_directory(&bytes, directory.path()).expect("a private copy"),
+        ] {
+            probe(sealed.file()).expect("code may be mapped from it");
+            // SAFETY: the library has no constructors of its own, and `answer`
+            // is an int in it.
+            let answer = unsafe {
+                let library =
+                    Library::open(Some(sealed.path()), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+                let library = library.expect("mapped");
+                **library.get::<*const c_int>(b"answer").expect("exported")
+            };
+            assert_eq!(answer, 42);
+            sealed.keep_open();
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_mapped_is_noticed_before_the_linker_is_asked() {
+        let file = File::open("/proc/self/status").expect("a file that is only read");
+        probe(&file).expect_err("it cannot be mapped");
+    }
+}
