@@ -46,5 +46,6 @@ impl LogLevel {
         if let Err(error) = self.handle.reload(filter) {
             tracing::warn!(%error, "cannot change the log level");
         }
+        aegis_core::plugin::follow_log_level();
     }
 }
