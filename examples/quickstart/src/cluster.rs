@@ -82,13 +82,13 @@ impl Cluster {
     }
 
     /// The processes that were started, by name.
-    pub fn processes(&self) -> impl Iterator<Item = (&'static str, &Process)> {
+    pub fn processes_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut Process)> {
         let all = [
-            ("aegis-worker", &self.worker),
-            ("aegis-controller", &self.controller),
+            ("aegis-worker", &mut self.worker),
+            ("aegis-controller", &mut self.controller),
         ];
         all.into_iter()
-            .filter_map(|(name, process)| Some((name, process.as_ref()?)))
+            .filter_map(|(name, process)| Some((name, process.as_mut()?)))
     }
 
     /// Ends what runs, the worker first: it has to say good-bye.

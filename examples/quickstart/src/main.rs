@@ -74,13 +74,13 @@ async fn run(stay: bool) -> anyhow::Result<ExitCode> {
         None => ExitCode::from(130),
         Some(Ok(())) => {
             if stay {
-                transcript.try_it(&cluster);
+                transcript.try_it(&mut cluster);
                 interrupted.await;
             }
             ExitCode::SUCCESS
         }
         Some(Err(error)) => {
-            transcript.failed(&error, &cluster);
+            transcript.failed(&error, &mut cluster);
             ExitCode::FAILURE
         }
     };

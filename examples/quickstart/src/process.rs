@@ -27,6 +27,7 @@ impl Process {
         let file = File::create(&log).with_context(|| format!("can't write {}", log.display()))?;
         let child = Command::new(program)
             .args(arguments)
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(file.try_clone().context("can't share the log file")?)
             .stderr(file)

@@ -72,7 +72,7 @@ impl Transcript {
     }
 
     /// Commands to try while everything runs.
-    pub fn try_it(&self, cluster: &Cluster) {
+    pub fn try_it(&self, cluster: &mut Cluster) {
         println!("\nThe controller and the worker are running. In another terminal:\n");
         let bin = cluster.artifacts.binary("aegisctl");
         let bin = bin
@@ -103,7 +103,7 @@ impl Transcript {
             println!("  aegisctl {command}");
         }
         println!("\nLogs:");
-        for (_, process) in cluster.processes() {
+        for (_, process) in cluster.processes_mut() {
             println!("  tail -f {}", process.log().display());
         }
         println!(
@@ -113,10 +113,14 @@ impl Transcript {
     }
 
     /// Which step failed and why, with the logs' ends.
-    pub fn failed(&self, error: &anyhow::Error, cluster: &Cluster) {
+    pub fn failed(&self, error: &anyhow::Error, cluster: &mut Cluster) {
         eprintln!("\nFAILED at step {} ({}): {error:#}", self.step, self.title);
-        for (name, process) in cluster.processes() {
-            eprintln!("\nThe end of the log of {name}:");
+        for (name, process) in cluster.processes_mut() {
+            let state = match process.ended() {
+                Ok(Some(status)) => format!("ended with {status}"),
+                Ok(None) | Err(_) => "still running".into(),
+            };
+            eprintln!("\n{name}, {state}; the end of its log:");
             for line in process.tail(TAIL).lines() {
                 eprintln!("  {line}");
             }
