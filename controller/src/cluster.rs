@@ -19,7 +19,7 @@ use aegis_proto::cluster::v1::{
 };
 use tonic::{Request, Response, Status};
 
-pub(crate) use pending::FIXED;
+pub(crate) use pending::{FIXED, decode_push};
 use seal::check_capabilities;
 
 use crate::controller::Controller;

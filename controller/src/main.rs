@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use aegis_controller::{
     Config, Server,
@@ -94,10 +94,13 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error, 2),
     };
     match cli.command {
-        Some(Command::CheckConfig) => {
-            println!("the config is good");
-            ExitCode::SUCCESS
-        }
+        Some(Command::CheckConfig) => match Server::check(&config) {
+            Ok(()) => {
+                println!("the config is good");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&error.into(), 2),
+        },
         None => match run(config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error, 1),
@@ -136,7 +139,8 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("log.level: {:?} is no filter", config.log_level))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match config.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

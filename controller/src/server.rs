@@ -50,6 +50,20 @@ pub struct Server {
 }
 
 impl Server {
+    /// Checks what can be checked of a config without starting anything.
+    ///
+    /// # Errors
+    /// Where it is not safe, or its certificates can't be used.
+    pub fn check(config: &Config) -> Result<(), StartError> {
+        match transport::tls(config)? {
+            Some(tls) => tonic::transport::Server::builder()
+                .tls_config(tls)
+                .map(drop)
+                .map_err(StartError::Tls),
+            None => Ok(()),
+        }
+    }
+
     /// Starts a controller.
     ///
     /// # Errors

@@ -284,7 +284,7 @@ impl Value<'_, '_> {
 }
 
 fn expected(what: &str, have: &DeValue<'_>) -> String {
-    format!("expected {what}, found a {}", have.type_str())
+    format!("expected {what}, found {}", have.type_str())
 }
 
 fn line(text: &str, at: usize) -> usize {

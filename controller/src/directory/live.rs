@@ -41,6 +41,8 @@ pub struct Pulse {
     pub drain: Option<DrainStatus>,
     /// Results that wait to be acknowledged, told on sessions only.
     pub outbox_length: u32,
+    /// Whether it came by the unary call, and not on a session.
+    pub unary: bool,
 }
 
 impl Live {
@@ -79,6 +81,7 @@ impl From<&NodeHeartbeatInner> for Pulse {
             cpu_utilization_percent: heartbeat.cpu_utilization_percent,
             drain: None,
             outbox_length: 0,
+            unary: true,
         }
     }
 }
@@ -92,6 +95,7 @@ impl From<Heartbeat> for Pulse {
             cpu_utilization_percent: heartbeat.cpu_utilization_percent,
             drain: heartbeat.drain,
             outbox_length: heartbeat.outbox_length,
+            unary: false,
         }
     }
 }

@@ -188,7 +188,9 @@ fn order(request: api::SubmitCommandRequest) -> Result<Order, Status> {
             "the payload has {have} bytes; the limit is {MAX_PAYLOAD_BYTES}"
         )));
     }
-    if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&payload) {
+    let text = std::str::from_utf8(&payload)
+        .map_err(|error| invalid(format!("the payload is not UTF-8: {error}")))?;
+    if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
         return Err(invalid(format!("the payload is no JSON: {error}")));
     }
     let at = |timestamp: Option<prost_types::Timestamp>, what: &str| {
@@ -299,8 +301,8 @@ fn check_handlers(nodes: &[Arc<Node>], name: &str) -> Result<(), Status> {
                 )));
             }
             Some(_) => {}
-            // It has spoken, and never opened a session.
-            None if node.live().heard.is_some() && !FIXED.contains(&name) => {
+            // It sends unary heartbeats, and never opened a session.
+            None if node.live().pulse.unary && !FIXED.contains(&name) => {
                 return Err(Status::failed_precondition(format!(
                     "node {} has not opened a session: it takes drain, push-config and shutdown alone",
                     node.id

@@ -22,7 +22,7 @@ impl Controller {
         let record = node.record();
         let (pulse, transport) = {
             let live = node.live();
-            let fresh = live.heard.is_some() && !live.missing && !record.deregistered;
+            let fresh = live.pulse.unary && !live.missing && !record.deregistered;
             let transport = match (&live.session, fresh) {
                 (Some(_), _) => "session",
                 (None, true) => "unary",

@@ -90,7 +90,8 @@ impl Controller {
         let seat = Arc::new(Seat::new());
         let older = {
             let mut live = node.live();
-            let pulse = live.pulse.clone();
+            let mut pulse = live.pulse.clone();
+            pulse.unary = false;
             live.hear(pulse, Instant::now(), time::now());
             live.session.replace(Arc::clone(&seat))
         };

@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::Session;
 use crate::{
+    cluster::decode_push,
     command::Step,
     store::CommandRecord,
     time::{self, proto_duration, timestamp},
@@ -58,6 +59,10 @@ impl Session {
             return Ok(());
         };
         self.mine.insert(id);
+        if command.name == "push-config" {
+            // Its outcome says what became of this version; no offer repeats it.
+            self.offered = decode_push(&command.payload).map(|(version, _)| version);
+        }
         self.send(Message::Command(on_the_wire(command))).await
     }
 

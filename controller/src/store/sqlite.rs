@@ -11,7 +11,12 @@ mod log;
 mod nodes;
 mod rows;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use sqlx::{
     SqlitePool, Transaction,
@@ -55,6 +60,7 @@ impl SqliteStore {
             path: path.clone(),
             source,
         };
+        keep_private(&path).map_err(|source| open(sqlx::Error::Io(source)))?;
         let write = SqlitePoolOptions::new()
             .max_connections(1)
             .idle_timeout(None)
@@ -103,6 +109,17 @@ impl SqliteStore {
 }
 
 impl Store for SqliteStore {}
+
+/// The database holds the signing key. SQLite gives its other files the mode
+/// of the main one.
+fn keep_private(path: &Path) -> std::io::Result<()> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+}
 
 fn sqlite_path(url: &str) -> Option<PathBuf> {
     let rest = url.strip_prefix("sqlite:")?;

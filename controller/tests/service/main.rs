@@ -1,4 +1,12 @@
 //! The controller over a real loopback socket, tried by generated clients.
 
+mod admission;
+mod commands;
+mod config;
+mod fixed_contract;
+mod operators;
 mod peer;
+mod restart;
+mod routing;
 mod session;
+mod status_codes;

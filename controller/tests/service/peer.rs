@@ -470,9 +470,10 @@ impl Session {
         }
     }
 
-    pub async fn ack(&mut self) -> Vec<String> {
+    /// The id of the one result that is acknowledged.
+    pub async fn ack(&mut self) -> String {
         match self.next().await.expect("a message") {
-            Some(FromController::ResultAck(ack)) => ack.command_ids,
+            Some(FromController::ResultAck(ack)) => ack.command_ids.join(","),
             other => panic!("expected an acknowledgement, got {other:?}"),
         }
     }

@@ -48,7 +48,7 @@ async fn a_command_goes_to_its_node_and_its_result_comes_back() {
     session
         .send(FromWorker::CommandResult(result.clone()))
         .await;
-    assert_eq!(session.ack().await, [command.command_id.clone()]);
+    assert_eq!(session.ack().await, command.command_id);
 
     let request = ShowCommandRequest {
         command_id: command.command_id.clone(),
@@ -216,7 +216,7 @@ async fn what_a_node_does_not_hold_is_sent_again() {
     );
     let result = node.result(&held, CommandState::Succeeded, "{}");
     session.send(FromWorker::CommandResult(result)).await;
-    assert_eq!(session.ack().await, [held.command_id]);
+    assert_eq!(session.ack().await, held.command_id);
 }
 
 #[tokio::test]
@@ -267,7 +267,7 @@ async fn a_result_sent_twice_is_acknowledged_twice_and_kept_once() {
     let second = node.result(&command, CommandState::Failed, "");
     for result in [first, second] {
         session.send(FromWorker::CommandResult(result)).await;
-        assert_eq!(session.ack().await, [command.command_id.clone()]);
+        assert_eq!(session.ack().await, command.command_id);
     }
     assert_eq!(
         controller.command(&command.command_id).await.response,
@@ -291,7 +291,7 @@ async fn a_result_of_another_nodes_command_changes_nothing() {
     };
     let result = thief.result(&stolen, CommandState::Succeeded, "{}");
     session.send(FromWorker::CommandResult(result)).await;
-    assert_eq!(session.ack().await, [submitted.command_id.clone()]);
+    assert_eq!(session.ack().await, submitted.command_id);
     assert_eq!(
         controller.command(&submitted.command_id).await.state(),
         CommandState::Queued
