@@ -13,6 +13,7 @@ mod fault;
 mod handlers;
 mod lifecycle;
 mod loader;
+mod log_filter;
 mod node;
 mod plugins;
 mod section;
@@ -26,6 +27,7 @@ pub(crate) use endpoint::is_plaintext;
 pub use fault::{ConfigError, Fault, Origin};
 pub(crate) use handlers::is_name;
 pub use loader::Loader;
+pub use log_filter::{MalformedLogFilter, parse_log_filter};
 pub use model::Config;
 pub use sources::ENVIRONMENT;
 

@@ -72,7 +72,7 @@ async fn serve(
     events: mpsc::Sender<SessionEvent>,
 ) -> Result<Closed, ClientError> {
     let opened = match opening::open(&client, node).await? {
-        Opening::Opened(opened) => opened,
+        Opening::Opened(opened) => *opened,
         Opening::Dismissed(closed) => return Ok(closed),
     };
     let event = SessionEvent::Opened {

@@ -1,12 +1,21 @@
 //! The log on standard error.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use aegis_core::config::model::{LogFormat, TelemetryConfig};
 use anyhow::Context;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
-    Registry, filter::Targets, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+    Registry,
+    filter::{ParseError, Targets},
+    fmt,
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
 };
+
+/// Libraries whose `debug` is about frames and buffers: quiet unless named.
+const NOISY: &[&str] = &["h2", "hyper", "hyper_util", "rustls", "tonic", "tower"];
 
 /// Changes the level of a running worker.
 pub struct LogLevel {
@@ -17,14 +26,18 @@ pub struct LogLevel {
 
 /// Starts it.
 pub fn start(config: &TelemetryConfig) -> anyhow::Result<LogLevel> {
-    let local: Targets = config
-        .log_level
-        .parse()
+    let local = filter(&config.log_level)
         .with_context(|| format!("telemetry.log_level: {:?} is no filter", config.log_level))?;
     let (filter, handle) = reload::Layer::new(local.clone());
     let registry = tracing_subscriber::registry().with(filter);
     match config.log_format {
-        LogFormat::Text => registry.with(fmt::layer().with_writer(io::stderr)).init(),
+        LogFormat::Text => registry
+            .with(
+                fmt::layer()
+                    .with_ansi(io::stderr().is_terminal())
+                    .with_writer(io::stderr),
+            )
+            .init(),
         LogFormat::Json => registry
             .with(fmt::layer().json().with_writer(io::stderr))
             .init(),
@@ -35,7 +48,7 @@ pub fn start(config: &TelemetryConfig) -> anyhow::Result<LogLevel> {
 impl LogLevel {
     /// Follows a pushed level, or goes back to the local one.
     pub fn set(&self, pushed: Option<&str>) {
-        let filter = match pushed.map(str::parse::<Targets>) {
+        let filter = match pushed.map(filter) {
             None => self.local.clone(),
             Some(Ok(filter)) => filter,
             Some(Err(error)) => {
@@ -47,5 +60,39 @@ impl LogLevel {
             tracing::warn!(%error, "cannot change the log level");
         }
         aegis_core::plugin::follow_log_level();
+    }
+}
+
+fn filter(text: &str) -> Result<Targets, ParseError> {
+    let asked: Targets = text.parse()?;
+    let quiet = asked
+        .default_level()
+        .unwrap_or(LevelFilter::OFF)
+        .min(LevelFilter::INFO);
+    let mut filter = Targets::new().with_targets(NOISY.iter().map(|target| (*target, quiet)));
+    if let Some(level) = asked.default_level() {
+        filter = filter.with_default(level);
+    }
+    // Those that were asked for replace ours.
+    filter.extend(asked);
+    Ok(filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn frames_are_logged_only_where_they_are_asked_for() {
+        let debug = filter("debug").expect("a filter");
+        assert!(debug.would_enable("aegis_core", &Level::DEBUG));
+        assert!(!debug.would_enable("h2::codec", &Level::DEBUG));
+        let named = filter("info,h2=trace").expect("a filter");
+        assert!(named.would_enable("h2::codec", &Level::TRACE));
+        let quiet = filter("error").expect("a filter");
+        assert!(!quiet.would_enable("h2::codec", &Level::INFO));
+        assert!(filter("louder").is_err());
     }
 }

@@ -66,7 +66,7 @@ fn plugin(plugins: &Section<'_>, name: &str) -> PluginConfig {
         config: section
             .item("config")
             .and_then(Item::as_table_like)
-            .map(|table| json_table(table))
+            .map(json_table)
             .unwrap_or_default(),
     };
     if section

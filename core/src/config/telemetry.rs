@@ -2,7 +2,8 @@
 
 use super::{
     model::{LogFormat, TelemetryConfig},
-    section::{Section, no_names, non_empty, one_of},
+    parse_log_filter,
+    section::{Section, no_names, one_of},
     sources::Sources,
 };
 
@@ -16,7 +17,7 @@ pub(super) fn read(sources: &Sources) -> TelemetryConfig {
     let config = TelemetryConfig {
         log_format: format.map(|found| found.value).unwrap_or_default(),
         log_level: section
-            .parsed("log_level", non_empty)
+            .parsed("log_level", parse_log_filter)
             .map_or_else(|| "info".to_owned(), |found| found.value),
         metrics: None,
     };

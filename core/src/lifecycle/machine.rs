@@ -264,7 +264,7 @@ impl Machine {
 
     /// The next step towards a live link, over a connection that stands.
     fn proceed(&mut self, now: BootInstant) -> Vec<Action> {
-        if !self.token.is_some_and(|token| now < token.expires_at) {
+        if self.token.is_none_or(|token| now >= token.expires_at) {
             self.link = Link::Attesting;
             return vec![self.attest()];
         }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     command::HandlerError,
-    config::{is_name, parse_duration},
+    config::{is_name, parse_duration, parse_log_filter},
 };
 
 /// What a pushed config sets of the worker itself. Strict: an unknown key is
@@ -90,17 +90,5 @@ fn log_level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String
     let Some(text) = Option::<String>::deserialize(deserializer)? else {
         return Ok(None);
     };
-    for directive in text.split(',') {
-        let level = directive.rsplit('=').next().unwrap_or_default().trim();
-        if !["off", "error", "warn", "info", "debug", "trace"]
-            .iter()
-            .any(|known| level.eq_ignore_ascii_case(known))
-        {
-            return Err(de::Error::custom(format!(
-                "{directive:?} is no log level: expected off, error, warn, info, debug or trace, \
-                 or TARGET=LEVEL"
-            )));
-        }
-    }
-    Ok(Some(text))
+    parse_log_filter(&text).map(Some).map_err(de::Error::custom)
 }

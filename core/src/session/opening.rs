@@ -36,7 +36,7 @@ pub(super) struct Opened {
 }
 
 pub(super) enum Opening {
-    Opened(Opened),
+    Opened(Box<Opened>),
     /// With a goodbye in the place of the welcome.
     Dismissed(Closed),
 }
@@ -87,7 +87,7 @@ async fn handshake(client: &NodeClusterClient, node: &Node) -> Result<Opening, C
         .await
         .map_err(|_| ClientError::closed(RPC))?;
     match next(&mut inbound, node).await? {
-        Inbound::Welcome(welcome) => Ok(Opening::Opened(Opened {
+        Inbound::Welcome(welcome) => Ok(Opening::Opened(Box::new(Opened {
             outbound,
             inbound,
             inventory,
@@ -96,7 +96,7 @@ async fn handshake(client: &NodeClusterClient, node: &Node) -> Result<Opening, C
                 .heartbeat_interval
                 .and_then(|interval| interval.try_into().ok()),
             session_id: welcome.session_id,
-        })),
+        }))),
         Inbound::Bye(bye) => Ok(Opening::Dismissed(inbound::closed(bye))),
         _ => Err(ClientError::malformed(
             RPC,

@@ -43,7 +43,7 @@ pub enum Heard {
     Heartbeat(NodeHeartbeatInner),
     SyncConfig(SyncConfigInner),
     Deregister(DeregisterNodeInner),
-    Session(Session),
+    Session(Box<Session>),
 }
 
 /// An open session, after its welcome.
@@ -170,7 +170,7 @@ impl Controller {
 
     pub async fn session(&mut self) -> Session {
         self.until(|heard| match heard {
-            Heard::Session(session) => Some(session),
+            Heard::Session(session) => Some(*session),
             _ => None,
         })
         .await
@@ -478,19 +478,12 @@ async fn session(
         nonce: nonce.clone(),
     }))
     .await?;
-    let hello = loop {
-        match stream
-            .message()
-            .await?
-            .ok_or_else(|| Status::cancelled("gone"))?
-            .message
-        {
-            Some(Up::Hello(envelope)) => {
-                break served.unseal_registered::<Hello>(Some(envelope))?;
-            }
-            _ => return Err(Status::invalid_argument("not a hello")),
-        }
+    let first = stream.message().await?;
+    let first = first.ok_or_else(|| Status::cancelled("gone"))?;
+    let Some(Up::Hello(envelope)) = first.message else {
+        return Err(Status::invalid_argument("not a hello"));
     };
+    let hello: Hello = served.unseal_registered(Some(envelope))?;
     if hello.purpose != HELLO_PURPOSE || hello.challenge != nonce {
         return Err(Status::unauthenticated("another hello"));
     }
@@ -500,11 +493,11 @@ async fn session(
     }))
     .await?;
     let (sender, up) = mpsc::channel(1024);
-    served.hear(Heard::Session(Session {
+    served.hear(Heard::Session(Box::new(Session {
         hello,
         down: down.clone(),
         up,
-    }));
+    })));
     while let Some(message) = stream.message().await? {
         if sender.send(message).await.is_err() {
             break;

@@ -83,7 +83,10 @@ async fn a_result_is_signed_and_told_again_until_it_is_acknowledged() {
     controller.stop().await;
     controller.resume().await;
     let mut session = controller.session().await;
-    assert_eq!(session.hello.held_command_ids, [command.command_id.clone()]);
+    assert_eq!(
+        session.hello.held_command_ids,
+        std::slice::from_ref(&command.command_id)
+    );
     assert_eq!(result(&mut session).await.receipt, first.receipt);
     session
         .say(Down::ResultAck(ResultAck {

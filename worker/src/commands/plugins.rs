@@ -1,7 +1,8 @@
 //! `aegis-worker plugins list` and `plugins inspect`
 
 use std::{
-    io::{self, Write},
+    fmt::Write as _,
+    io::{self, Write as _},
     path::Path,
 };
 
@@ -51,7 +52,7 @@ fn print_scan(scan: &Scan) -> anyhow::Result<()> {
             &commands.join(", "),
         ]);
     }
-    let mut out = io::stdout().lock();
+    let mut out = String::new();
     writeln!(out, "{}", plugins.trim_fmt())?;
     for plugin in &scan.plugins {
         if let (state, Some(reason)) = state(&plugin.state) {
@@ -76,7 +77,7 @@ fn print_scan(scan: &Scan) -> anyhow::Result<()> {
             )?;
         }
     }
-    Ok(())
+    put(&out)
 }
 
 fn state(state: &PluginState) -> (&'static str, Option<&str>) {
@@ -102,7 +103,7 @@ pub fn plugins_inspect(settings: &Settings, file: &Path, json: bool) -> anyhow::
 }
 
 fn print_inspection(inspection: &Inspection) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = String::new();
     writeln!(out, "file       {}", inspection.file.display())?;
     if let Some(bytes) = inspection.bytes {
         writeln!(out, "size       {bytes} bytes")?;
@@ -152,6 +153,20 @@ fn print_inspection(inspection: &Inspection) -> anyhow::Result<()> {
         };
         writeln!(out, "{:<13}{mark:<9} {why}", result.check.as_str())?;
     }
+    put(&out)
+}
+
+/// Writes text that came from a plugin file: it cannot steer a terminal.
+fn put(text: &str) -> anyhow::Result<()> {
+    let clean = |c: char| {
+        if c.is_control() && c != '\n' {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
+    let text: String = text.chars().map(clean).collect();
+    io::stdout().lock().write_all(text.as_bytes())?;
     Ok(())
 }
 

@@ -163,7 +163,9 @@ impl World {
             _ => FailureKind::EnrolmentRefused(Unspecified),
         };
         self.ban |= kind == FailureKind::Banned;
-        let retry_after = (byte % 5 == 0).then(|| Duration::from_secs(byte.into()));
+        let retry_after = byte
+            .is_multiple_of(5)
+            .then(|| Duration::from_secs(byte.into()));
         Failure { kind, retry_after }
     }
 
