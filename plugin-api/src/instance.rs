@@ -1,11 +1,11 @@
 //! One running plugin: takes calls, runs each where it belongs, ends.
 
+mod birth;
+mod guarded;
+
 use std::{
     collections::HashMap,
     fmt,
-    future::Future,
-    path::PathBuf,
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -14,20 +14,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::Span;
+pub(crate) use birth::{Birth, create};
+
+use birth::parse_config;
+use guarded::{Guarded, Stage, abandoned};
 
 use crate::{
-    Cancellation, Context, HandlerError, Host, Node, Plugin,
+    Cancellation, Context, HandlerError, Host, Plugin,
     call_facts::{CallFacts, TextParts},
     completion::{Completion, Started},
     current::Current,
-    erased::{Answer, Call, ErasedHandler, Running},
-    export::Exported,
+    erased::{Answer, Call, ErasedHandler},
     gate::Gate,
-    host::{Shared, not_granted},
     log,
     panic::guard,
-    port::{HostPort, Link},
     runtime::LazyRuntime,
 };
 
@@ -77,60 +77,6 @@ pub(crate) struct IncomingCall<'a> {
     pub(crate) text: TextParts<'a>,
     pub(crate) payload: &'a [u8],
     pub(crate) attempt: u32,
-}
-
-/// What an instance is made of.
-pub(crate) struct Birth<'a> {
-    pub(crate) port: Box<dyn HostPort>,
-    pub(crate) config: &'a [u8],
-    pub(crate) node: Node,
-    pub(crate) state_dir: PathBuf,
-}
-
-/// Makes an instance of an exported plugin.
-pub(crate) fn create<E: Exported>(birth: Birth<'_>) -> Result<Arc<dyn Engine>, HandlerError> {
-    let host = Host(Arc::new(Shared {
-        plugin: E::ID,
-        link: Link::new(birth.port),
-        node: birth.node,
-        state_dir: birth.state_dir,
-    }));
-    log::forward_to(&host);
-    let made = start_plugin::<E>(&host, birth.config);
-    match made {
-        Ok(plugin) => Ok(Arc::new(Instance::new(plugin, host, E::HANDLERS))),
-        Err(error) => {
-            // The plugin may have left threads behind that know the host.
-            host.0.link.close(LINK_CLOSES_WITHIN);
-            Err(error)
-        }
-    }
-}
-
-fn start_plugin<E: Exported>(host: &Host, config: &[u8]) -> Result<E::Plugin, HandlerError> {
-    for requirement in E::REQUIRES {
-        if !host.grants(requirement.id) {
-            return Err(not_granted(E::ID, requirement.id, requirement.grant));
-        }
-    }
-    guard(|| E::Plugin::start(parse_config(E::ID, config)?, host))
-        .unwrap_or_else(|panic| Err(panic.into_error()))
-}
-
-fn parse_config<C: serde::de::DeserializeOwned>(
-    plugin: &str,
-    config: &[u8],
-) -> Result<C, HandlerError> {
-    let config = if config.is_empty() { b"{}" } else { config };
-    serde_json::from_slice(config).map_err(|error| {
-        HandlerError::new(
-            "invalid-config",
-            format!("config of plugin {plugin}: {error}"),
-        )
-        .help(format!(
-            "see [plugins.{plugin}.config] in the worker's config"
-        ))
-    })
 }
 
 impl<P: Plugin> Instance<P> {
@@ -409,71 +355,4 @@ async fn drive<P: Plugin>(
         },
     };
     pass.finish(call, completion);
-}
-
-fn abandoned() -> HandlerError {
-    HandlerError::cancelled("dropped because it did not end in time after it was cancelled")
-}
-
-/// What surrounds a handler's code: the guard, the current call, its span.
-struct Stage {
-    host: Host,
-    call: u64,
-    span: Span,
-}
-
-impl Stage {
-    fn run<R>(&self, body: impl FnOnce() -> R) -> Result<R, HandlerError> {
-        guard(|| {
-            let _current = Current::enter(&self.host, self.call);
-            let _span = self.span.enter();
-            body()
-        })
-        .map_err(|panic| panic.into_error())
-    }
-}
-
-/// A handler's future; a panic becomes its error.
-struct Guarded {
-    running: Option<Running>,
-    stage: Stage,
-}
-
-impl Guarded {
-    /// Drops the handler where it stands.
-    fn discard(&mut self) -> Result<(), HandlerError> {
-        discard(&mut self.running, &self.stage)
-    }
-}
-
-impl Future for Guarded {
-    type Output = Result<Answer, HandlerError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let Self { running, stage } = self.get_mut();
-        let polled = stage.run(|| {
-            let polled = running.as_mut().map(|running| running.as_mut().poll(cx));
-            if matches!(polled, Some(Poll::Ready(_))) {
-                // What it still holds is dropped here, where a panic is caught.
-                *running = None;
-            }
-            polled
-        });
-        match polled {
-            Ok(Some(Poll::Ready(answer))) => Poll::Ready(Ok(answer)),
-            Ok(Some(Poll::Pending)) => Poll::Pending,
-            // Polled after its end, which `drive` does not do.
-            Ok(None) => Poll::Ready(Ok(Err(abandoned()))),
-            Err(error) => {
-                // What a panicking drop leaves of it is dropped in its own guard.
-                let _ = discard(running, stage);
-                Poll::Ready(Err(error))
-            }
-        }
-    }
-}
-
-fn discard(running: &mut Option<Running>, stage: &Stage) -> Result<(), HandlerError> {
-    let running = running.take();
-    stage.run(|| drop(running))
 }
