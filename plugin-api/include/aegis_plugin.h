@@ -415,7 +415,8 @@ typedef struct AegisConfigV1 {
     // `version`. Tells the controller which version is in force.
     AegisJsonFn acknowledge;
     // `version`, `step`, `reason`. Remembers that this version is not to be
-    // tried again, and tells the controller why.
+    // tried again, and tells the controller why. A failure at the step
+    // `acknowledge` is told and not remembered: the config is in force.
     AegisJsonFn reject;
 } AegisConfigV1;
 

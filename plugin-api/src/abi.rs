@@ -406,7 +406,8 @@ pub struct AegisConfigV1 {
     /// `version`. Tells the controller which version is in force.
     pub acknowledge: AegisJsonFn,
     /// `version`, `step`, `reason`. Remembers that this version is not to be
-    /// tried again, and tells the controller why.
+    /// tried again, and tells the controller why. A failure at the step
+    /// `acknowledge` is told and not remembered: the config is in force.
     pub reject: AegisJsonFn,
 }
 

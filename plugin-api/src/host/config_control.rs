@@ -105,7 +105,8 @@ impl ConfigControl {
     }
 
     /// Remembers that a version is not to be tried again, and tells the
-    /// controller why.
+    /// controller why. A failure at the step `acknowledge` is told and not
+    /// remembered: the config is in force.
     ///
     /// # Errors
     ///

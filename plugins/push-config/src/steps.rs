@@ -48,34 +48,37 @@ impl Steps<'_> {
     }
 
     fn reject(&self, step: &'static str, error: HandlerError) -> HandlerError {
-        let version = self.version;
         let mut message = format!(
-            "config {version} was rejected at step {step}: {}",
-            error.message
+            "config {} was rejected at step {step}: {}",
+            self.version, error.message
         );
-        let rejected = RejectedConfig {
-            version: version.to_owned(),
-            step: step.to_owned(),
-            reason: error.message,
-        };
-        if let Err(second) = self.config.reject(&rejected) {
-            message.push_str(&format!(
-                "; nor could that be remembered: {}",
-                second.message
-            ));
-        }
+        self.report(step, error.message, &mut message);
         let help = error.help.unwrap_or_else(|| PUSH_AGAIN.to_owned());
         HandlerError::new("config-rejected", message).help(help)
     }
 
     fn not_acknowledged(&self, error: HandlerError) -> HandlerError {
-        let message = format!(
+        let mut message = format!(
             "config {} is in force, but the controller could not be told: {}",
             self.version, error.message
         );
+        self.report("acknowledge", error.message, &mut message);
         HandlerError::new("config-not-acknowledged", message)
             .help("push the same version again: it is then only acknowledged")
             .retryable()
+    }
+
+    /// Tells the node which step failed. Where even that fails, `message` says so.
+    fn report(&self, step: &str, reason: String, message: &mut String) {
+        let rejected = RejectedConfig {
+            version: self.version.to_owned(),
+            step: step.to_owned(),
+            reason,
+        };
+        if let Err(second) = self.config.reject(&rejected) {
+            message.push_str("; nor could the node take note of that: ");
+            message.push_str(&second.message);
+        }
     }
 }
 

@@ -39,6 +39,7 @@ impl Node {
                 return Err(HandlerError::new("unreachable", "nobody there").retryable());
             }
             "acknowledge" => assert_eq!(request["version"], json!(self.version)),
+            "reject" if request["step"] == "acknowledge" => {}
             "reject" => self.rejected = Some(request.clone()),
             other => panic!("there is no function {other}"),
         }
@@ -185,6 +186,11 @@ fn a_config_in_force_is_not_rejected_because_nobody_could_be_told() {
         assert_eq!(error.code, "config-not-acknowledged");
         assert!(error.retryable);
         let node = node.lock().expect("not poisoned");
+        assert_eq!(
+            node.steps[2..],
+            ["apply", "acknowledge", "reject"],
+            "it is told"
+        );
         assert_eq!((node.version.as_str(), &node.rejected), ("v1", &None));
     });
 }
