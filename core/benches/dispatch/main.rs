@@ -6,7 +6,13 @@
 //! that is a plain function behind the facade: what it costs more than `match`
 //! is dispatch itself, what the others cost more than it is the ABI.
 
+mod library;
+mod plugin;
+
 use std::{
+    collections::BTreeMap,
+    hint::black_box,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,8 +21,9 @@ use std::{
 };
 
 use aegis_core::{
+    catalog::{Catalog, CatalogOptions, NodeDescription},
     command::{CancelReason, Command, CommandId, FinalState, HandlerError},
-    config::model::HandlersConfig,
+    config::model::{HandlersConfig, PluginsConfig},
     dispatch::{DispatchLimits, Dispatcher},
     drain::NodeState,
     journal::{Journal, JournalReader, JournalUpdate},
@@ -25,30 +32,19 @@ use aegis_core::{
         Started,
     },
     policy::Policy,
+    pushed_config::PushedConfig,
 };
 use aegis_plugin_api::Effect;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use serde::{Deserialize, Serialize};
+use futures_util::FutureExt;
 use uuid::Uuid;
 
 const PAYLOAD: &[u8] = br#"{"name":"ada"}"#;
 
-#[derive(Deserialize)]
-struct Greet {
-    name: String,
-}
-
-#[derive(Serialize)]
-struct Greeting {
-    text: String,
-}
-
 fn greet(payload: &[u8]) -> Bytes {
-    let request: Greet = serde_json::from_slice(payload).expect("the payload fits");
-    let greeting = Greeting {
-        text: format!("hello, {}", request.name),
-    };
+    let request = serde_json::from_slice(payload).expect("the payload fits");
+    let greeting = plugin::greet(request);
     serde_json::to_vec(&greeting)
         .expect("a string can be written")
         .into()
@@ -57,13 +53,20 @@ fn greet(payload: &[u8]) -> Bytes {
 /// What a worker without plugins would have.
 enum HardCoded {
     Hello,
-    Other,
+    Unknown,
 }
 
-async fn hard_coded(command: HardCoded, payload: &[u8]) -> Bytes {
+fn named(name: &str) -> HardCoded {
+    match name {
+        "hello" => HardCoded::Hello,
+        _ => HardCoded::Unknown,
+    }
+}
+
+async fn hard_coded(command: HardCoded, payload: &[u8]) -> Option<Bytes> {
     match command {
-        HardCoded::Hello => greet(payload),
-        HardCoded::Other => Bytes::new(),
+        HardCoded::Hello => Some(greet(payload)),
+        HardCoded::Unknown => None,
     }
 }
 
@@ -205,10 +208,11 @@ fn dispatch(criterion: &mut Criterion) {
 
     group.bench_function("match", |bench| {
         bench.iter(|| {
-            let command = std::hint::black_box(HardCoded::Hello);
-            let other = std::hint::black_box(HardCoded::Other);
-            let _ = hard_coded(other, b"");
-            futures_util::FutureExt::now_or_never(hard_coded(command, PAYLOAD)).expect("no await")
+            let command = named(black_box("hello"));
+            hard_coded(command, black_box(PAYLOAD))
+                .now_or_never()
+                .flatten()
+                .expect("it is known")
         });
     });
 
@@ -216,7 +220,48 @@ fn dispatch(criterion: &mut Criterion) {
     group.bench_function(BenchmarkId::new("instance", "inline"), |bench| {
         bench.iter(|| worker.inline("hello"));
     });
+
+    let directory = library::directory();
+    let state = tempfile::tempdir().expect("a directory");
+    let catalog = catalog(directory.path(), state.path());
+    let mut worker = Worker::new(Arc::clone(&catalog) as Arc<dyn Handlers>);
+    for (placement, plugin) in [("built-in", "dispatch"), ("in-process", "dispatch_plugin")] {
+        let inline = format!("{plugin}.inline");
+        group.bench_function(BenchmarkId::new(placement, "inline"), |bench| {
+            bench.iter(|| worker.inline(&inline));
+        });
+        let asynchronous = format!("{plugin}.async");
+        group.bench_function(BenchmarkId::new(placement, "async"), |bench| {
+            bench.iter(|| runtime.block_on(worker.asynchronous(&asynchronous)));
+        });
+    }
     group.finish();
+    runtime.block_on(worker.dispatcher.shut_down(Duration::ZERO));
+    catalog.quiesce(Duration::from_secs(5));
+}
+
+fn catalog(plugins: &Path, state: &Path) -> Arc<Catalog> {
+    let (pushed, _requests) =
+        PushedConfig::open(state, PluginsConfig::default()).expect("an empty directory");
+    let catalog = Catalog::load(CatalogOptions {
+        plugins: PluginsConfig {
+            dirs: vec![plugins.to_owned()],
+            ..PluginsConfig::default()
+        },
+        handlers: HandlersConfig::default(),
+        default_grants: BTreeMap::new(),
+        node: NodeDescription {
+            node_id: Uuid::nil().to_string(),
+            role: "worker".to_owned(),
+            tags: Vec::new(),
+            worker_version: "0".to_owned(),
+        },
+        state_dir: state.to_owned(),
+        node_control: NodeState::new(),
+        config_control: pushed,
+        expected_built_ins: &["dispatch"],
+    });
+    Arc::new(catalog.expect("nothing is required"))
 }
 
 criterion_group!(benches, dispatch);
