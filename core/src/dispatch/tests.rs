@@ -480,6 +480,23 @@ async fn a_drain_rejects_what_queues_waits_for_what_runs_and_lets_run_what_may()
 }
 
 #[tokio::test]
+async fn a_command_that_was_permitted_just_before_a_drain_does_not_begin_after_it() {
+    let mut node = Node::new(limits());
+    let state = Arc::clone(&node.node);
+    *lock(&node.plugin.meanwhile) = Some(Box::new(move || {
+        let request = DrainRequest {
+            drain: true,
+            deadline_ms: None,
+            reason: String::new(),
+        };
+        assert!(state.drain(request).expect("drains").finished_at.is_some());
+    }));
+    let id = node.submit("one", "");
+    assert_eq!(node.state_and_code(id).await, is(Rejected, code::DRAINING));
+    assert!(!node.started(id));
+}
+
+#[tokio::test]
 async fn a_drains_deadline_cancels_what_it_waits_for() {
     let mut node = Node::new(limits());
     let running = node.submit("one", "polite");

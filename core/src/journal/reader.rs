@@ -73,18 +73,21 @@ pub struct JournalReader {
     met: u64,
     /// Commands with more to tell.
     turns: VecDeque<CommandId>,
-    /// What was told of commands without an outcome.
+    /// What was told of commands that are held.
     told: HashMap<CommandId, Told>,
 }
 
 #[derive(Debug, Default)]
 struct Told {
     waits_for_turn: bool,
+    /// Of which entry under the id, and at which of its deliveries.
+    entry: u64,
     deliveries: u32,
     accepted: bool,
     running: bool,
     progressed: u64,
     output: u64,
+    finished: bool,
 }
 
 impl JournalReader {
@@ -126,10 +129,7 @@ impl JournalReader {
                 continue;
             };
             match told.next(id, entry, self.born) {
-                Some(update @ JournalUpdate::Finished(_)) => {
-                    self.told.remove(&id);
-                    return Some(update);
-                }
+                Some(update @ JournalUpdate::Finished(_)) => return Some(update),
                 Some(update) => {
                     told.waits_for_turn = true;
                     self.turns.push_back(id);
@@ -166,21 +166,28 @@ impl JournalReader {
 
 impl Told {
     fn next(&mut self, id: CommandId, entry: &mut Entry, born: u64) -> Option<JournalUpdate> {
-        if self.deliveries != entry.deliveries {
-            // Told anew, but for the output: the controller has those bytes.
+        if (self.entry, self.deliveries) != (entry.accepted, entry.deliveries) {
+            // Told anew, but for the output of the same entry: the controller
+            // has those bytes.
+            let same = self.entry == entry.accepted;
             *self = Self {
-                output: self.output,
+                entry: entry.accepted,
                 deliveries: entry.deliveries,
+                output: if same { self.output } else { 0 },
                 ..Self::default()
             };
         }
         if let Some(outcome) = &entry.outcome {
+            if self.finished {
+                return None;
+            }
             let outcome = Arc::clone(outcome);
             if entry.ended > born
                 && let Some(output) = self.next_output(id, entry)
             {
                 return Some(output);
             }
+            self.finished = true;
             entry.told = true;
             return Some(JournalUpdate::Finished(outcome));
         }

@@ -372,11 +372,17 @@ proptest! {
         let mut offsets: HashMap<CommandId, u64> = HashMap::new();
         let mut first: HashMap<CommandId, Arc<Outcome>> = HashMap::new();
         let mut told: HashMap<CommandId, Arc<Outcome>> = HashMap::new();
+        // Each delivery is answered once by a reader, each reuse too.
+        let (mut deliveries, mut answers) = (0, 0);
         for step in steps {
             match step {
-                Step::Accept(id) => { journal.accept(&command(id), false); }
+                Step::Accept(id) => {
+                    journal.accept(&command(id), false);
+                    deliveries += 1;
+                }
                 Step::Reuse(id) if first.contains_key(&command(id).id) => {
                     prop_assert_eq!(journal.accept(&named(id, "other"), false), Acceptance::Reused);
+                    deliveries += 1;
                 }
                 Step::Reuse(_) => {}
                 Step::Run(id) => journal.running(command(id).id, UNIX_EPOCH, 1),
@@ -399,6 +405,8 @@ proptest! {
                                 prop_assert_eq!(&outcome, &first[&outcome.id]);
                             }
                             told.insert(outcome.id, outcome);
+                            answers += 1;
+                            prop_assert!(answers <= deliveries);
                         }
                         _ => {}
                     }
@@ -406,6 +414,7 @@ proptest! {
                 Step::Reconnect => {
                     reader = journal.reader();
                     offsets.clear();
+                    deliveries += journal.held().len();
                 }
                 Step::Acknowledge(id) => {
                     let before = journal.held().contains(&command(id).id);

@@ -26,6 +26,8 @@ pub(super) struct FakePlugin {
     next_call: AtomicU64,
     seen: watch::Sender<Seen>,
     node: Arc<NodeState>,
+    /// Runs once, between the permission and the beginning of the next command.
+    pub(super) meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// Wakes starts that block.
     unblock: (Mutex<bool>, std::sync::Condvar),
 }
@@ -96,6 +98,9 @@ pub(super) fn ok() -> Completion {
 
 impl PluginInstance for FakePlugin {
     fn start_may_block(&self) -> bool {
+        if let Some(meanwhile) = lock(&self.meanwhile).take() {
+            meanwhile();
+        }
         self.may_block
     }
 
@@ -270,6 +275,7 @@ impl Node {
                 next_call: AtomicU64::new(0),
                 seen: watch::Sender::new(Seen::default()),
                 node: Arc::clone(&node),
+                meanwhile: Mutex::default(),
                 unblock: Default::default(),
             })
         };
