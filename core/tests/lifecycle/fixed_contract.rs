@@ -1,6 +1,8 @@
 //! A controller that knows `aegis.cluster.v1` alone.
 
-use aegis_proto::cluster::v1::{NodeCommand, NodeStatus};
+use aegis_proto::cluster::v1::{
+    DrainCommand, NodeCommand, NodeStatus, ShutdownCommand, node_command::Command as Wish,
+};
 
 use crate::{
     controller::{Controller, Heard},
@@ -88,4 +90,54 @@ async fn a_controller_that_forgets_the_node_gets_it_back() {
         .await;
     controller.heartbeat().await;
     worker.stop().await.expect("a clean end");
+}
+
+fn wish(wish: Wish) -> NodeCommand {
+    NodeCommand {
+        command: Some(wish),
+    }
+}
+
+#[tokio::test]
+async fn a_drain_is_repeated_until_the_worker_says_so_and_then_undone() {
+    let mut controller = Controller::start().await;
+    controller.knobs().serves_session = false;
+    let dir = state_dir();
+    let worker = Worker::start(&controller.endpoint(), &dir);
+    for (drain, status) in [(true, NodeStatus::Draining), (false, NodeStatus::Active)] {
+        loop {
+            controller
+                .knobs()
+                .commands
+                .push_back(wish(Wish::Drain(DrainCommand { drain })));
+            if controller.heartbeat().await.status() == status {
+                break;
+            }
+        }
+        controller.knobs().commands.clear();
+    }
+    worker.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_shutdown_command_ends_the_worker_in_order() {
+    let mut controller = Controller::start().await;
+    controller.knobs().serves_session = false;
+    let shutdown = ShutdownCommand {
+        reason: "decommissioned".to_owned(),
+    };
+    controller
+        .knobs()
+        .commands
+        .extend([0, 1].map(|_| wish(Wish::Shutdown(shutdown.clone()))));
+    let dir = state_dir();
+    let worker = Worker::start(&controller.endpoint(), &dir);
+    let reason = controller
+        .until(|heard| match heard {
+            Heard::Deregister(inner) => Some(inner.reason),
+            _ => None,
+        })
+        .await;
+    assert_eq!(reason, "decommissioned");
+    worker.ended().await.expect("a clean end");
 }

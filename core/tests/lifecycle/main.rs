@@ -3,6 +3,7 @@
 mod controller;
 mod enrolment;
 mod fixed_contract;
+mod plugin;
 mod recovery;
 mod session;
 mod worker;

@@ -5,7 +5,7 @@ use aegis_proto::{
     cluster::v1::NodeStatus,
     worker::v1::{
         CancelCommand, Command, CommandState, ControllerMessage, Receipt, ResultAck, TokenRenewal,
-        controller_message::Message as Down, worker_message::Message as Up,
+        command_update::Update, controller_message::Message as Down, worker_message::Message as Up,
     },
 };
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -169,5 +169,90 @@ async fn what_is_unknown_or_malformed_does_not_end_a_session() {
             command_ids: vec![command.command_id],
         }))
         .await;
+    worker.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_command_goes_on_while_the_controller_is_away() {
+    let mut controller = Controller::start().await;
+    let dir = state_dir();
+    let worker = Worker::start(&controller.endpoint(), &dir);
+    let mut session = controller.session().await;
+    let command = Command {
+        name: "hold".to_owned(),
+        ..unknown_command()
+    };
+    session.say(Down::Command(command.clone())).await;
+    session
+        .until(|message| match message {
+            Up::CommandUpdate(update) => {
+                matches!(update.update, Some(Update::Running(_))).then_some(())
+            }
+            _ => None,
+        })
+        .await;
+    drop(session);
+    controller.stop().await;
+    controller.resume().await;
+
+    let mut session = controller.session().await;
+    assert_eq!(
+        session.hello.held_command_ids,
+        std::slice::from_ref(&command.command_id)
+    );
+    let running = session
+        .until(|message| match message {
+            Up::Heartbeat(heartbeat) => Some(heartbeat.running_command_ids),
+            _ => None,
+        })
+        .await;
+    assert_eq!(running, std::slice::from_ref(&command.command_id));
+    session
+        .say(Down::Cancel(CancelCommand {
+            command_id: command.command_id.clone(),
+            reason: "enough".to_owned(),
+        }))
+        .await;
+    let result = result(&mut session).await;
+    let receipt = Receipt::decode(result.receipt.as_slice()).expect("a receipt");
+    assert_eq!(receipt.state(), CommandState::Cancelled);
+    assert!(receipt.started_at.is_some());
+    session
+        .say(Down::ResultAck(ResultAck {
+            command_ids: vec![command.command_id],
+        }))
+        .await;
+    worker.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn the_hello_tells_what_the_node_has() {
+    let mut controller = Controller::start().await;
+    let dir = state_dir();
+    let worker = Worker::start(&controller.endpoint(), &dir);
+    let session = controller.session().await;
+    let plugin = &session.hello.plugins[0];
+    assert_eq!(
+        (
+            plugin.name.as_str(),
+            plugin.placement.as_str(),
+            plugin.state.as_str()
+        ),
+        (crate::plugin::PLUGIN, "built-in", "active")
+    );
+    let names: Vec<&str> = session
+        .hello
+        .handlers
+        .iter()
+        .map(|spec| spec.name.as_str())
+        .collect();
+    assert_eq!(names, ["drain", "hold", "shutdown"]);
+    assert!(
+        session
+            .hello
+            .handlers
+            .iter()
+            .all(|spec| spec.enabled && !spec.request_schema.is_empty())
+    );
     worker.stop().await.expect("a clean end");
 }

@@ -10,6 +10,8 @@ use aegis_core::{
 use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 
+use crate::plugin;
+
 /// Far beyond what anything here takes.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -57,7 +59,11 @@ impl Worker {
         let identity = Identity::open(&config.node.state_dir, None).expect("an identity");
         let public_key = identity.public_key();
         drop(identity);
-        let lifecycle = WorkerLifecycle::builder(config).build().expect("a worker");
+        let lifecycle = WorkerLifecycle::builder(config)
+            .expect_built_ins(&[plugin::PLUGIN])
+            .built_in_grants(plugin::PLUGIN, ["node-control"])
+            .build()
+            .expect("a worker");
         let (shutdown, ended) = watch::channel(false);
         Self {
             node_id: lifecycle.node_id().to_string(),
