@@ -39,3 +39,8 @@ pub use worker::Worker;
 /// How long a test waits for an event that must come. No test measures time;
 /// this is only how a hang becomes a failure.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// The README's code.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

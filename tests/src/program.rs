@@ -104,6 +104,11 @@ impl Program {
             .unwrap_or_else(|| panic!("{} ended by {status}", self.name))
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Whether it has not ended.
     pub fn runs(&mut self) -> bool {
         self.child
@@ -128,8 +133,7 @@ impl Program {
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
-        let id = self.child.id().expect("it runs");
-        let id = i32::try_from(id)
+        let id = i32::try_from(self.id())
             .ok()
             .and_then(rustix::process::Pid::from_raw);
         rustix::process::kill_process(id.expect("a process id"), signal).expect("it is ours");
