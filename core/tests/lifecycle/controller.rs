@@ -29,7 +29,10 @@ use tokio_stream::{
     wrappers::{ReceiverStream, TcpListenerStream},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Request, Response, Status, Streaming, transport::Server};
+use tonic::{
+    Code, Request, Response, Status, Streaming,
+    transport::{Server, ServerTlsConfig},
+};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::worker::DEADLINE;
@@ -77,6 +80,7 @@ struct Served {
     knobs: Arc<Mutex<Knobs>>,
     heard: mpsc::UnboundedSender<Heard>,
     stop: CancellationToken,
+    tls: Option<ServerTlsConfig>,
 }
 
 pub struct Controller {
@@ -97,6 +101,10 @@ impl Controller {
     }
 
     pub async fn start_at(address: SocketAddr) -> Self {
+        Self::start_with(address, None).await
+    }
+
+    pub async fn start_with(address: SocketAddr, tls: Option<ServerTlsConfig>) -> Self {
         let (sender, heard) = mpsc::unbounded_channel();
         let knobs = Knobs {
             serves_session: true,
@@ -115,6 +123,7 @@ impl Controller {
             knobs: Arc::new(Mutex::new(knobs)),
             heard: sender,
             stop: CancellationToken::new(),
+            tls,
         };
         let (address, task) = serve(&served, address).await;
         Self {
@@ -226,8 +235,12 @@ async fn serve(served: &Served, address: SocketAddr) -> (SocketAddr, JoinHandle<
     let address = listener.local_addr().expect("an address");
     let (cluster, session) = (served.clone(), served.clone());
     let stop = served.stop.clone();
+    let mut server = Server::builder();
+    if let Some(tls) = &served.tls {
+        server = server.tls_config(tls.clone()).expect("good certificates");
+    }
     let task = tokio::spawn(async move {
-        let router = Server::builder()
+        let router = server
             .add_service(NodeClusterServiceServer::new(cluster))
             .add_service(WorkerSessionServer::new(session));
         let serving = router.serve_with_incoming(

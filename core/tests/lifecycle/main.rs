@@ -6,4 +6,5 @@ mod fixed_contract;
 mod plugin;
 mod recovery;
 mod session;
+mod tls;
 mod worker;
