@@ -130,7 +130,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
-    server.stop().await.context("serving failed")
+    tokio::select! {
+        stopped = server.stop() => stopped.context("serving failed"),
+        _ = terminate.recv() => anyhow::bail!("a second signal cut the stop short"),
+        _ = interrupt.recv() => anyhow::bail!("a second signal cut the stop short"),
+    }
 }
 
 fn start_log(config: &Config) -> anyhow::Result<()> {

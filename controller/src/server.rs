@@ -97,7 +97,7 @@ impl Server {
         if let Some(tls) = tls {
             builder = builder.tls_config(tls).map_err(StartError::Tls)?;
         }
-        let router = routes(&mut builder, &controller, operator_token)?;
+        let router = routes(&mut builder, &controller, operator_token).await?;
 
         let listening = CancellationToken::new();
         let stopped = listening.clone().cancelled_owned();
@@ -170,7 +170,7 @@ impl Server {
     }
 }
 
-fn routes(
+async fn routes(
     builder: &mut tonic::transport::Server,
     controller: &Arc<Controller>,
     operator_token: OperatorToken,
@@ -188,8 +188,16 @@ fn routes(
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    // It answers SERVING for the server as a whole for as long as it runs.
-    let (_, health) = tonic_health::server::health_reporter();
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter
+        .set_serving::<NodeClusterServiceServer<ClusterApi>>()
+        .await;
+    reporter
+        .set_serving::<WorkerSessionServer<SessionApi>>()
+        .await;
+    reporter
+        .set_serving::<OperatorServiceServer<OperatorApi>>()
+        .await;
     Ok(builder
         .add_service(health)
         .add_service(reflection)

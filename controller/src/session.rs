@@ -16,7 +16,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use aegis_proto::{
     CommandId,
     worker::v1::{
-        Bye, ControllerMessage, WorkerMessage, bye, controller_message::Message,
+        ControllerMessage, WorkerMessage, bye, controller_message::Message,
         worker_session_server::WorkerSession,
     },
 };
@@ -27,19 +27,19 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use greeting::Greeting;
 pub use seat::Seat;
 
-use crate::{
-    controller::Controller,
-    directory::Node,
-    time::{self, proto_duration},
-};
+use crate::{controller::Controller, directory::Node, time};
 
 /// Messages on their way to a node that has not read them yet.
 const OUTBOUND: usize = 32;
 
 /// A node that reads nothing for this long has lost its session.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The last word is not waited for as long.
+const BYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Streams that may be in their handshake at once.
 const HANDSHAKES: usize = 1024;
@@ -87,7 +87,7 @@ impl WorkerSession for SessionApi {
             let greeted = controller.greet(&mut inbound, &out).await;
             drop(permit);
             let ended = match greeted {
-                Ok(session) => session.run(&mut inbound).await,
+                Ok((session, hello)) => session.run(hello, &mut inbound).await,
                 Err(status) => Err(status),
             };
             if let Err(status) = ended {
@@ -119,8 +119,29 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    async fn run(mut self, inbound: &mut Streaming<WorkerMessage>) -> Result<(), Status> {
-        let ended = self.serve(inbound).await;
+    /// Serves a seated session, and leaves the seat whatever happens.
+    async fn run(
+        mut self,
+        hello: Greeting,
+        inbound: &mut Streaming<WorkerMessage>,
+    ) -> Result<(), Status> {
+        let _leaving = self.seat.leave_on_drop();
+        let ended = match self.welcome(hello).await {
+            Ok(()) => self.serve(inbound).await,
+            Err(status) => Err(status),
+        };
+        let ended = match self.seat.bye() {
+            Some(bye) => {
+                let message = Some(Message::Bye(bye));
+                // A node that does not read is gone in any case.
+                let _ = self
+                    .out
+                    .send_timeout(Ok(ControllerMessage { message }), BYE_TIMEOUT)
+                    .await;
+                Ok(())
+            }
+            None => ended,
+        };
         let vacated = {
             let mut live = self.node.live();
             let ours = live
@@ -155,17 +176,11 @@ impl Session {
             let next_due = self.next_due;
             tokio::select! {
                 biased;
-                () = self.seat.ended() => {
-                    let bye = self.seat.bye();
-                    return self.send(Message::Bye(bye)).await;
-                }
+                () = self.seat.ended() => return Ok(()),
                 () = self.controller.stopping.cancelled() => {
-                    let bye = Bye {
-                        reason: bye::Reason::GoingAway.into(),
-                        message: "the controller is stopping".into(),
-                        retry_after: Some(proto_duration(RETURN_AFTER)),
-                    };
-                    return self.send(Message::Bye(bye)).await;
+                    let why = "the controller is stopping";
+                    self.seat.end(bye::Reason::GoingAway, why, Some(RETURN_AFTER));
+                    return Ok(());
                 }
                 message = inbound.message() => match message? {
                     Some(message) => self.take(message).await?,
@@ -181,15 +196,19 @@ impl Session {
         }
     }
 
-    /// Sends one message, or gives the session up where the node does not read.
+    /// Sends one message, or gives the session up: where the node does not
+    /// read, or the session is to end.
     async fn send(&self, message: Message) -> Result<(), Status> {
         let message = Ok(ControllerMessage {
             message: Some(message),
         });
-        self.out
-            .send_timeout(message, SEND_TIMEOUT)
-            .await
-            .map_err(|_| Status::aborted("the node is gone or does not read its session"))
+        tokio::select! {
+            biased;
+            sent = self.out.send_timeout(message, SEND_TIMEOUT) => {
+                sent.map_err(|_| Status::aborted("the node is gone or does not read its session"))
+            }
+            () = self.seat.ended() => Err(Status::aborted("the session was ended")),
+        }
     }
 
     /// The node's token, before half of its life is over.

@@ -93,7 +93,7 @@ impl OperatorApi {
                     .await?;
                 node.amend(|record| record.banned = Some(reason.clone()));
                 if let Some(session) = node.session() {
-                    session.end(bye::Reason::Banned, &reason);
+                    session.end(bye::Reason::Banned, &reason, None);
                 }
                 controller.directory.tell(node.id);
                 controller
@@ -153,7 +153,7 @@ impl OperatorApi {
                 controller.directory.remove(node.id);
                 let reason = short(&request.reason);
                 if let Some(session) = node.session() {
-                    session.end(bye::Reason::Evicted, &reason);
+                    session.end(bye::Reason::Evicted, &reason, None);
                 }
                 controller.ended_in_store(&ended).await;
                 controller

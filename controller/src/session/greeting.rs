@@ -32,6 +32,17 @@ use crate::{
 /// From the challenge to the hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What is left to do once a node has its seat.
+pub(super) struct Greeting {
+    hello: Hello,
+    /// What the node says that it holds.
+    held: HashSet<CommandId>,
+    /// Protocol features that the node offers.
+    features: Vec<String>,
+    /// Whose place was taken.
+    older: Option<Arc<Seat>>,
+}
+
 /// Protocol features beyond the first version: none so far.
 const FEATURES: [&str; 0] = [];
 
@@ -43,7 +54,7 @@ impl Controller {
         self: &Arc<Self>,
         inbound: &mut Streaming<WorkerMessage>,
         out: &Out,
-    ) -> Result<Session, Status> {
+    ) -> Result<(Session, Greeting), Status> {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|error| internal(&error))?;
         say(
@@ -54,9 +65,13 @@ impl Controller {
         )
         .await?;
 
-        let first = tokio::time::timeout(HELLO_TIMEOUT, inbound.message())
-            .await
-            .map_err(|_| Status::deadline_exceeded("no hello came"))??;
+        let first = tokio::select! {
+            first = tokio::time::timeout(HELLO_TIMEOUT, inbound.message()) => first
+                .map_err(|_| Status::deadline_exceeded("no hello came"))??,
+            () = self.stopping.cancelled() => {
+                return Err(Status::unavailable("the controller is stopping; try again"));
+            }
+        };
         let Some(Message::Hello(envelope)) = first.and_then(|first| first.message) else {
             return Err(Status::invalid_argument(
                 "the first message has to be a hello",
@@ -77,7 +92,7 @@ impl Controller {
             .iter()
             .filter_map(|id| id.parse().ok())
             .collect();
-        let offered = std::mem::take(&mut hello.features);
+        let features = std::mem::take(&mut hello.features);
         hello.challenge.clear();
         let config = hello.config.take().unwrap_or_default();
         self.store.set_facts(node.id, &hello).await?;
@@ -95,34 +110,16 @@ impl Controller {
             live.hear(pulse, Instant::now(), time::now());
             live.session.replace(Arc::clone(&seat))
         };
-        if let Some(older) = older {
+        if let Some(older) = &older {
             older.end(
                 bye::Reason::Superseded,
                 "a newer session of this node has taken its place",
+                None,
             );
-            let message = "a newer session took the place of an older one; are two workers running \
-                           with this node id?";
-            self.event("session-superseded", Some(node.id), None, message)
-                .await;
         }
         self.directory.tell(node.id);
-        let message = format!("worker {} on {}", hello.worker_version, hello.platform);
-        self.event("session-opened", Some(node.id), None, message)
-            .await;
-
-        let welcome = Welcome {
-            session_id: seat.id.to_string(),
-            heartbeat_interval: Some(proto_duration(self.settings.heartbeat_interval)),
-            server_time: Some(timestamp(time::now())),
-            features: FEATURES
-                .iter()
-                .filter(|ours| offered.iter().any(|one| one == *ours))
-                .map(ToString::to_string)
-                .collect(),
-            cluster_id: self.cluster_id.clone(),
-        };
         let half_life = u64::try_from(opened.token.expires - time::now() / 1000).unwrap_or(0) / 2;
-        let mut session = Session {
+        let session = Session {
             controller: Arc::clone(self),
             node,
             seat,
@@ -134,15 +131,49 @@ impl Controller {
             next_due: None,
             unknown: 0,
         };
-        session
-            .send(controller_message::Message::Welcome(welcome))
-            .await?;
-        session.reconcile(&held, &hello).await?;
-        Ok(session)
+        let greeting = Greeting {
+            hello,
+            held,
+            features,
+            older,
+        };
+        Ok((session, greeting))
     }
 }
 
 impl Session {
+    pub(super) async fn welcome(&mut self, greeting: Greeting) -> Result<(), Status> {
+        let controller = Arc::clone(&self.controller);
+        let (hello, node) = (&greeting.hello, Some(self.node.id));
+        if let Some(older) = &greeting.older {
+            // Until it has left, it could still take commands off the queue.
+            older.left().await;
+            let message = "a newer session took the place of an older one; are two workers running \
+                           with this node id?";
+            controller
+                .event("session-superseded", node, None, message)
+                .await;
+        }
+        let message = format!("worker {} on {}", hello.worker_version, hello.platform);
+        controller
+            .event("session-opened", node, None, message)
+            .await;
+        let welcome = Welcome {
+            session_id: self.seat.id.to_string(),
+            heartbeat_interval: Some(proto_duration(controller.settings.heartbeat_interval)),
+            server_time: Some(timestamp(time::now())),
+            features: FEATURES
+                .iter()
+                .filter(|ours| greeting.features.iter().any(|one| one == *ours))
+                .map(ToString::to_string)
+                .collect(),
+            cluster_id: controller.cluster_id.clone(),
+        };
+        self.send(controller_message::Message::Welcome(welcome))
+            .await?;
+        self.reconcile(&greeting.held, hello).await
+    }
+
     /// Commands that were sent before: those that the node holds are its own,
     /// the others are sent again. One that ran, may run at most once and is not
     /// held any more was lost with its worker.

@@ -10,3 +10,4 @@ mod restart;
 mod routing;
 mod session;
 mod status_codes;
+mod tls;
