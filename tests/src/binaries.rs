@@ -7,13 +7,10 @@ use std::{
     sync::OnceLock,
 };
 
-const PACKAGES: [&str; 5] = [
-    "aegis-worker",
-    "aegis-controller",
-    "aegisctl",
-    "hello-plugin",
-    "unruly-plugin",
-];
+/// What is built: exactly with the features that `cargo test --workspace` and
+/// `cargo bench --workspace` use, so that nothing they built is built again.
+/// Naming a target that has dev-dependencies brings theirs in.
+const TARGETS: [&str; 5] = ["--workspace", "--lib", "--bins", "--bench", "figures"];
 
 /// The folder that holds them. They are built once per test program, with the
 /// profile and into the target folder of the test itself; `AEGIS_BIN_DIR` names
@@ -63,10 +60,8 @@ fn build() -> PathBuf {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["build", "--quiet", "--profile", profile, "--target-dir"])
-        .arg(target);
-    for package in PACKAGES {
-        cargo.args(["--package", package]);
-    }
+        .arg(target)
+        .args(TARGETS);
     let status = cargo
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
