@@ -26,7 +26,8 @@ pub struct HandlerError {
 impl HandlerError {
     /// The code of an error that says: ended because it was asked to.
     pub const CANCELLED: &'static str = "cancelled";
-    /// The code of a request that does not fit the handler.
+    /// The code of a request that does not fit the handler. A handler that
+    /// answers with it has had no effect, and the command counts as rejected.
     pub const INVALID_PAYLOAD: &'static str = "invalid-payload";
     /// The code of a panic.
     pub const PANICKED: &'static str = "panicked";

@@ -86,6 +86,10 @@ pub(super) fn completed(completion: Completion, cancel: Option<&Cancel>) -> Endi
                 ..error
             },
         ),
+        // It read the payload and did nothing else.
+        (Completion::Failed(error), None) if error.code == error_code::INVALID_PAYLOAD => {
+            rejected(error)
+        }
         (Completion::Failed(error), None) => ended(FinalState::Failed, error),
         (Completion::Cancelled(error), None) => ended(
             FinalState::Failed,

@@ -69,6 +69,7 @@ async fn every_way_of_returning_has_its_state() {
         ("fail", Failed, "disk-full"),
         ("panic", Failed, code::PANICKED),
         ("refuse", Rejected, "invalid-payload"),
+        ("misfit", Rejected, "invalid-payload"),
         ("give-up", Failed, code::PLUGIN_FAULT),
         ("complete-first", Succeeded, ""),
     ] {

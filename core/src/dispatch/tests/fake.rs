@@ -158,6 +158,10 @@ impl PluginInstance for FakePlugin {
                 "x",
                 "at src/lib.rs:7",
             ))),
+            "misfit" => Started::Done(Completion::Failed(HandlerError::new(
+                HandlerError::INVALID_PAYLOAD,
+                "no `name`",
+            ))),
             "refuse" => Started::Refused(HandlerError::new("invalid-payload", "no `name`")),
             "give-up" => Started::Done(Completion::Cancelled(None)),
             "talk" => {
