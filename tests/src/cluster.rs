@@ -38,7 +38,7 @@ impl Cluster {
             .plugins(&plugins);
         let worker = change(worker);
         let program = worker.start();
-        operator.until_connected(worker.node_id()).await;
+        operator.until_session(worker.node_id()).await;
         Self {
             controller,
             worker,

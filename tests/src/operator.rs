@@ -103,10 +103,16 @@ impl Operator {
         .await
     }
 
-    /// Waits until the node is connected.
+    /// Waits until the node is connected, by whatever transport.
     pub async fn until_connected(&self, node: &str) -> NodeView {
         self.until_node(node, "the node connects", |view| view.connected)
             .await
+    }
+
+    /// Waits until the node has a session, and takes any command.
+    pub async fn until_session(&self, node: &str) -> NodeView {
+        let session = |view: &NodeView| view.connected && view.transport == "session";
+        self.until_node(node, "the node's session", session).await
     }
 
     /// Gives one node a command; it is committed when this returns.

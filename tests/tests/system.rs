@@ -3,17 +3,58 @@
 #![forbid(unsafe_code)]
 
 mod system {
+    /// What is wrong gets a clear error with the reason and the next step.
+    mod bad_input {
+        mod aegisctl_exit_codes;
+        mod config_faults;
+        mod controller_address;
+        mod enrolment_tokens;
+        mod key_file;
+        mod plugin_files;
+    }
+    /// Operator, controller, worker, handler, and back.
+    mod commands {
+        mod audit;
+        mod cancel;
+        mod detaching;
+        mod hostile_plugin;
+        mod loaded_plugin_runs;
+        mod output_is_bounded;
+        mod panicking_handler;
+        mod payload_that_does_not_fit;
+        mod receipts_are_signed;
+        mod timeouts;
+        mod unknown_and_disabled;
+    }
     /// Both directions of `aegis.cluster.v1`, each against a minimal peer.
     mod fixed_contract {
         mod admission;
         mod controller_serves_a_whole_life;
+        mod empty_command_is_ignored;
+        mod forgotten_node_joins_again;
         mod list_peers_filters;
         mod malformed_attestations;
         mod operator_reaches_a_unary_node;
+        mod repeated_drain_acts_once;
         mod route_execution_finds_a_node;
         mod sealed_calls_are_checked;
+        mod token_is_refreshed_by_the_key_alone;
         mod unserved_calls;
+        mod worker_lives_a_whole_life;
+        mod worker_refuses_a_wrong_nonce;
+        mod worker_survives_an_absent_controller;
         mod wrong_challenge_answers;
+    }
+    /// Starts, ends, drains and returns.
+    mod lifecycle {
+        mod bans;
+        mod black_holed_connection;
+        mod controller_forgets;
+        mod controller_restarts;
+        mod drain_and_undo;
+        mod one_worker_per_node;
+        mod pushed_config;
+        mod signals;
     }
     /// The stream of `aegis.worker.v1`, spoken by hand.
     mod session {
