@@ -1,5 +1,5 @@
 //! What lasts: nodes, enrolment tokens, commands, config layers, events and
-//! the audit log. Liveness is not here; see [`crate::directory`].
+//! the audit log. Liveness is not here; see the directory.
 //!
 //! A method is one transaction. What an operator changes takes its
 //! [`NewAudit`] along, so that the change and its audit entry are committed

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aegis_proto::{CommandId, GroupId, NodeId, worker::v1::CommandState};
 use prost::Message;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::Row;
 
 use super::{SqliteStore, log, rows};
 use crate::{
@@ -41,6 +41,11 @@ macro_rules! open {
         "state < 5"
     };
 }
+
+mod parts;
+
+use parts::{earlier, end, fetch, finish_one};
+pub(super) use parts::{end_all, insert_all};
 
 #[tonic::async_trait]
 impl Commands for SqliteStore {
@@ -357,173 +362,4 @@ impl Commands for SqliteStore {
         tx.commit().await?;
         Ok(expired)
     }
-}
-
-async fn earlier(
-    tx: &mut Transaction<'_, Sqlite>,
-    request_id: &str,
-    digest: &[u8; 32],
-) -> Result<Option<Submitted>, StoreError> {
-    let row = sqlx::query("SELECT digest, group_id FROM submissions WHERE request_id = $1")
-        .bind(request_id)
-        .fetch_optional(&mut **tx)
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    if row.try_get::<&[u8], _>("digest")? != digest {
-        return Ok(Some(Submitted::Reused));
-    }
-    Ok(Some(Submitted::Repeated(rows::group_id(
-        row.try_get("group_id")?,
-    )?)))
-}
-
-async fn fetch(
-    tx: &mut Transaction<'_, Sqlite>,
-    id: CommandId,
-) -> Result<Option<CommandRecord>, StoreError> {
-    sqlx::query(concat!(
-        "SELECT ",
-        full!(),
-        " FROM commands WHERE command_id = $1"
-    ))
-    .bind(id.to_string())
-    .fetch_optional(&mut **tx)
-    .await?
-    .as_ref()
-    .map(rows::command)
-    .transpose()
-}
-
-pub(super) async fn insert_all(
-    tx: &mut Transaction<'_, Sqlite>,
-    submission: &Submission,
-) -> Result<(), StoreError> {
-    for finish in &submission.superseded {
-        finish_one(tx, finish).await?;
-    }
-    for command in &submission.commands {
-        sqlx::query(
-            "INSERT INTO commands (command_id, group_id, node_id, name, payload, state, issuer, \
-             traceparent, created_at, not_before, start_by, timeout_ms) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        )
-        .bind(command.id.to_string())
-        .bind(command.group.to_string())
-        .bind(command.node.to_string())
-        .bind(&command.name)
-        .bind(&command.payload)
-        .bind(command.state as i32)
-        .bind(&command.issuer)
-        .bind(&command.traceparent)
-        .bind(command.created_at)
-        .bind(command.not_before)
-        .bind(command.start_by)
-        .bind(command.timeout_ms)
-        .execute(&mut **tx)
-        .await?;
-    }
-    if let (Some(request_id), Some(first)) = (&submission.request_id, submission.commands.first()) {
-        sqlx::query(
-            "INSERT INTO submissions (request_id, digest, group_id, created_at) \
-             VALUES ($1, $2, $3, $4)",
-        )
-        .bind(request_id)
-        .bind(&submission.digest[..])
-        .bind(submission.group.to_string())
-        .bind(first.created_at)
-        .execute(&mut **tx)
-        .await?;
-    }
-    Ok(())
-}
-
-async fn finish_one(
-    tx: &mut Transaction<'_, Sqlite>,
-    finish: &Finish,
-) -> Result<Finished, StoreError> {
-    let Some(mut command) = fetch(tx, finish.id)
-        .await?
-        .filter(|c| c.node == finish.node)
-    else {
-        return Ok(Finished::Unknown);
-    };
-    let Some(next) = step(command.state, Step::Finish(finish.state)) else {
-        return Ok(Finished::Already(Box::new(command)));
-    };
-    command.state = next;
-    command.started_at = finish.started_at.or(command.started_at);
-    command.finished_at = Some(finish.finished_at);
-    command.attempt = finish.attempt;
-    command.response = finish.response.clone();
-    command.error = finish.error.clone();
-    command.output_cut = finish.output_cut;
-    command.receipt = finish.receipt.clone();
-    command.receipt_signature = finish.receipt_signature.clone();
-    sqlx::query(
-        "UPDATE commands SET state = $2, started_at = $3, finished_at = $4, attempt = $5, \
-         response = $6, error = $7, output = $8, output_cut = $9, receipt = $10, \
-         receipt_signature = $11 WHERE command_id = $1",
-    )
-    .bind(finish.id.to_string())
-    .bind(command.state as i32)
-    .bind(command.started_at)
-    .bind(command.finished_at)
-    .bind(command.attempt)
-    .bind(&finish.response)
-    .bind(finish.error.as_ref().map(Message::encode_to_vec))
-    .bind(&finish.output)
-    .bind(i64::try_from(finish.output_cut).unwrap_or(i64::MAX))
-    .bind(&finish.receipt)
-    .bind(&finish.receipt_signature)
-    .execute(&mut **tx)
-    .await?;
-    Ok(Finished::Committed(Box::new(command)))
-}
-
-/// Ends all open commands of a node by a step that the controller takes alone.
-pub(super) async fn end_all(
-    tx: &mut Transaction<'_, Sqlite>,
-    node: NodeId,
-    what: Step,
-    at: Millis,
-) -> Result<Vec<CommandId>, StoreError> {
-    let open = sqlx::query(concat!(
-        "SELECT command_id FROM commands WHERE node_id = $1 AND ",
-        open!()
-    ))
-    .bind(node.to_string())
-    .fetch_all(&mut **tx)
-    .await?;
-    let mut ended = Vec::new();
-    for row in &open {
-        let id = rows::command_id(row.try_get("command_id")?)?;
-        if end(tx, id, what, at).await? {
-            ended.push(id);
-        }
-    }
-    Ok(ended)
-}
-
-async fn end(
-    tx: &mut Transaction<'_, Sqlite>,
-    id: CommandId,
-    what: Step,
-    at: Millis,
-) -> Result<bool, StoreError> {
-    let Some(command) = fetch(tx, id).await? else {
-        return Ok(false);
-    };
-    let Some(next) = step(command.state, what) else {
-        return Ok(false);
-    };
-    sqlx::query(
-        "UPDATE commands SET state = $2, finished_at = $3, error = $4 WHERE command_id = $1",
-    )
-    .bind(id.to_string())
-    .bind(next as i32)
-    .bind(at)
-    .bind(crate::outcome::ended_by(what, next).map(|error| error.encode_to_vec()))
-    .execute(&mut **tx)
-    .await?;
-    Ok(true)
 }
