@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity as TlsIdentity};
 
-use super::ClientError;
+use super::{ClientError, RPC_DEADLINE};
 use crate::config::{is_loopback, is_plaintext, model::ControllerConfig};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,10 +49,14 @@ pub(super) async fn open(
             )
         })?;
     }
-    endpoint
-        .connect()
-        .await
-        .map_err(|error| ClientError::unreachable(&config.endpoint, error))
+    // The endpoint's own timeout is for TCP: a peer that accepts and then says
+    // nothing is noticed here.
+    match tokio::time::timeout(RPC_DEADLINE, endpoint.connect()).await {
+        Ok(connected) => {
+            connected.map_err(|error| ClientError::unreachable(&config.endpoint, error))
+        }
+        Err(_) => Err(ClientError::timed_out("Connect", RPC_DEADLINE)),
+    }
 }
 
 async fn tls(config: &ControllerConfig) -> Result<ClientTlsConfig, ClientError> {

@@ -4,6 +4,9 @@
 //! dropping one is all it takes to end it, and a late answer of an operation
 //! that was dropped cannot arrive.
 
+mod operations;
+mod telling;
+
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
@@ -15,7 +18,7 @@ use uuid::Uuid;
 
 use super::{
     Health, LifecycleError, WorkerLifecycle, chain, local_outcomes,
-    machine::{Action, Ended, Event, Machine, Notice, Settings},
+    machine::{Action, Ended, Event, Machine, Settings},
     steps::{self, Operation, Step},
 };
 use crate::{
@@ -30,7 +33,7 @@ use crate::{
     notify::ServiceManager,
     policy::Policy,
     pushed_config::{SyncRequest, WorkerSettings},
-    session::{self, CommandSink, Inventory, Node, SessionEvent},
+    session::{CommandSink, Inventory, Node, SessionEvent},
 };
 
 /// The machine's deadlines are on a clock that counts suspend, and timers are
@@ -363,122 +366,6 @@ impl Driver {
         ended
     }
 
-    /// The operations of the link.
-    fn begin(&mut self, action: &Action) -> Option<Operation> {
-        let node = self.node.clone();
-        if let Action::Connect { keepalive } = *action {
-            let config = Arc::new(self.config.controller.clone());
-            let old = self.client.clone();
-            return Some(Box::pin(async move {
-                let connected = match old {
-                    Some(old) => old.reconnect(keepalive).await,
-                    None => {
-                        NodeClusterClient::connect(config, node.identity.clone(), keepalive).await
-                    }
-                };
-                connected.map_or_else(Step::Failed, Step::Connected)
-            }));
-        }
-        let client = self.client.clone()?;
-        let config = self.config.clone();
-        let operation: Operation = match *action {
-            Action::Attest { offer_token } => Box::pin(async move {
-                let token = offer_token.then(|| token(&config)).flatten();
-                let profile = steps::profile(&config, &node.facts);
-                match client
-                    .attest_and_challenge(&profile, token.as_deref())
-                    .await
-                {
-                    Ok(expires_at) => Step::Event(Event::Attested { expires_at }),
-                    Err(error) => Step::Failed(error),
-                }
-            }),
-            Action::Register => Box::pin(async move {
-                match client.register(&steps::profile(&config, &node.facts)).await {
-                    Ok(answer) => {
-                        tracing::info!(cluster_id = answer.cluster_id, "registered");
-                        Step::Event(Event::Registered)
-                    }
-                    Err(error) => Step::Failed(error),
-                }
-            }),
-            Action::OpenSession => {
-                let (sender, receiver) = mpsc::channel(8);
-                self.session_events = Some(receiver);
-                let interval = self.interval.subscribe();
-                Box::pin(async move {
-                    Step::SessionClosed(session::run(client, &node, interval, sender).await)
-                })
-            }
-            Action::Heartbeat { deadline } => Box::pin(steps::heartbeat(client, node, deadline)),
-            _ => return None,
-        };
-        Some(operation)
-    }
-
-    fn renew(&self) -> Option<Operation> {
-        let (client, config, node) = (self.client.clone()?, self.config.clone(), self.node.clone());
-        Some(Box::pin(async move {
-            let profile = steps::profile(&config, &node.facts);
-            Step::Renewed(client.attest_and_challenge(&profile, None).await)
-        }))
-    }
-
-    fn deregister(&self) -> Option<Operation> {
-        let (client, reason) = (self.client.clone()?, self.farewell.clone());
-        Some(Box::pin(async move {
-            match client.deregister(&reason).await {
-                Ok(()) => tracing::info!("deregistered"),
-                Err(error) => tracing::warn!(
-                    error = chain(&error),
-                    "could not deregister: the controller will notice by itself"
-                ),
-            }
-            Step::Event(Event::Deregistered)
-        }))
-    }
-
-    fn say(&mut self, notice: Notice) {
-        let trouble = std::mem::take(&mut self.trouble);
-        match notice {
-            Notice::SessionOpen => {
-                tracing::info!(interval = ?self.machine.interval(), "session open");
-                self.ready();
-            }
-            Notice::SessionNotServed => {
-                if !std::mem::replace(&mut self.seen.session_not_served, true) {
-                    tracing::info!("the controller serves no session: heartbeats go one by one");
-                }
-            }
-            Notice::Retry { wait } => tracing::warn!("{trouble}; trying again in {wait:.1?}"),
-            Notice::Forgotten => tracing::warn!("{trouble}; attesting again"),
-            Notice::TokenDemanded => {
-                tracing::warn!(
-                    "{trouble}; the controller has forgotten this node: offering the enrolment token"
-                );
-            }
-            Notice::Renewed => tracing::debug!("token renewed"),
-            Notice::RenewalFailed { wait } => {
-                tracing::warn!("cannot renew the token: {trouble}; trying again in {wait:.1?}");
-            }
-            Notice::Superseded { wait } => tracing::error!(
-                "another live worker uses this node's id and key: stop one of the two, or give it a \
-                 state directory of its own; trying again in {wait:.1?}"
-            ),
-            Notice::Evicted { wait } => {
-                tracing::error!(
-                    "an operator evicted this node: enrol it again; trying again in {wait:.1?}"
-                );
-            }
-            Notice::GoingAway { wait } => tracing::info!("{trouble}; trying again in {wait:.1?}"),
-            Notice::LeftUnheard => {
-                tracing::warn!(
-                    "could not deregister, for want of a connection: the controller will notice by itself"
-                );
-            }
-        }
-    }
-
     /// A plugin may have failed or come back since.
     fn take_stock(&self) {
         let plugins = self.catalog.plugins();
@@ -492,35 +379,6 @@ impl Driver {
             }
             changed
         });
-    }
-
-    fn ready(&mut self) {
-        if !std::mem::replace(&mut self.seen.ready, true) {
-            self.service_manager.ready();
-        }
-    }
-
-    fn publish(&self) {
-        let health = if self.machine.is_ending() {
-            Health::Stopping
-        } else if self.machine.is_healthy(BootInstant::now()) {
-            Health::Healthy
-        } else if self.seen.ready {
-            Health::Unhealthy
-        } else {
-            Health::Starting
-        };
-        let changed = self
-            .health
-            .send_if_modified(|known| std::mem::replace(known, health) != health);
-        if changed {
-            self.service_manager.status(match health {
-                Health::Starting => "looking for the controller",
-                Health::Healthy => "registered",
-                Health::Unhealthy => "the controller is out of reach",
-                Health::Stopping => "shutting down",
-            });
-        }
     }
 
     async fn end(self, ended: Ended) -> Result<(), LifecycleError> {
@@ -549,18 +407,6 @@ impl Driver {
 
 /// How long plugins have for their own end, when their commands are over.
 const QUIESCE_TIME: Duration = Duration::from_secs(5);
-
-/// Unreadable is as good as none: the controller's answer says what is missing.
-fn token(config: &Config) -> Option<String> {
-    let source = config.controller.enrolment_token.as_ref()?;
-    match steps::enrolment_token(source) {
-        Ok(token) => Some(token),
-        Err(error) => {
-            tracing::warn!(%error, "cannot read the enrolment token");
-            None
-        }
-    }
-}
 
 fn ticks(period: Duration) -> Pin<Box<Interval>> {
     let mut interval = interval(period);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::client::{EnrolmentRefusal, Failure, FailureKind};
 
 /// A driver and a controller in one: it keeps the operations that are under
 /// way and answers one of them, as told by a byte.

@@ -1,5 +1,8 @@
 use super::*;
-use crate::config::Loader;
+use crate::{
+    client::{EnrolmentRefusal, Failure, FailureKind},
+    config::Loader,
+};
 
 const START: BootInstant = BootInstant::after_boot(Duration::from_secs(1000));
 const HOUR: Duration = Duration::from_secs(3600);
