@@ -149,7 +149,7 @@ fn print_inspection(inspection: &Inspection) -> anyhow::Result<()> {
         let (mark, why) = match (&result.refusal, result.passed) {
             (None, true) => ("ok", String::new()),
             (None, false) => ("not made", String::new()),
-            (Some(refusal), _) => ("FAILED", refusal.to_string()),
+            (Some(refusal), _) => ("FAILED", format!("{}; {}", refusal.reason, refusal.remedy)),
         };
         writeln!(out, "{:<13}{mark:<9} {why}", result.check.as_str())?;
     }
@@ -182,5 +182,8 @@ fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
 fn table<const N: usize>(heading: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(heading);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     table
 }
