@@ -186,6 +186,11 @@ impl Machine {
         match self.ending {
             Ending::Leaving if event == Event::Deregistered => return self.over(Ended::Clean),
             Ending::Leaving | Ending::Over => return Vec::new(),
+            Ending::Parting { .. }
+                if matches!(event, Event::HeartbeatDone | Event::StepFailed(_)) =>
+            {
+                return self.take_leave();
+            }
             _ => {}
         }
         match event {
@@ -252,7 +257,19 @@ impl Machine {
                 };
                 vec![Action::Flush]
             }
-            Event::Flushed if matches!(self.ending, Ending::Flushing { .. }) => self.take_leave(),
+            Event::Flushed => match (self.ending, self.link) {
+                (
+                    Ending::Flushing { until },
+                    Link::Unary {
+                        in_flight: true, ..
+                    },
+                ) => {
+                    self.ending = Ending::Parting { until };
+                    Vec::new()
+                }
+                (Ending::Flushing { .. }, _) => self.take_leave(),
+                _ => Vec::new(),
+            },
             _ => Vec::new(),
         }
     }

@@ -11,6 +11,11 @@ pub(super) enum Ending {
     Flushing {
         until: BootInstant,
     },
+    /// Until the heartbeat under way is answered: one that arrived after the
+    /// goodbye would speak for a node that is gone.
+    Parting {
+        until: BootInstant,
+    },
     /// Deregistering.
     Leaving,
     Over,
@@ -19,7 +24,7 @@ pub(super) enum Ending {
 impl Ending {
     pub(super) const fn deadline(self) -> Option<BootInstant> {
         match self {
-            Self::Flushing { until } => Some(until),
+            Self::Flushing { until } | Self::Parting { until } => Some(until),
             _ => None,
         }
     }

@@ -414,6 +414,37 @@ fn a_shutdown_drains_flushes_deregisters_and_ends() {
 }
 
 #[test]
+fn a_heartbeat_under_way_is_answered_before_the_worker_deregisters() {
+    let answered = [
+        Some(Event::HeartbeatDone),
+        Some(Event::StepFailed(failure(FailureKind::Unreachable))),
+        None,
+    ];
+    for answer in answered {
+        let mut machine = enrolled();
+        unary(&mut machine, START);
+        let next = machine.next_deadline().expect("a heartbeat is to come");
+        machine.tick(next);
+        machine.handle(
+            Event::ShutdownRequested {
+                drain_timeout: None,
+            },
+            next,
+        );
+        machine.handle(Event::Drained, next);
+        assert!(machine.handle(Event::Flushed, next).is_empty());
+        let actions = match answer {
+            Some(event) => machine.handle(event, next),
+            None => {
+                let later = machine.next_deadline().expect("the wait is bounded");
+                machine.tick(later)
+            }
+        };
+        assert_eq!(actions, [Action::DropLink, Action::Deregister]);
+    }
+}
+
+#[test]
 fn an_outbox_that_nobody_takes_does_not_hold_up_the_end_for_ever() {
     let mut machine = enrolled();
     open(&mut machine, START);
