@@ -119,7 +119,12 @@ impl Controller {
         message: impl Into<String>,
     ) {
         let message = message.into();
-        tracing::info!(kind, ?node, ?command, "{message}");
+        tracing::info!(
+            kind,
+            node = node.map(tracing::field::display),
+            command = command.map(tracing::field::display),
+            "{message}"
+        );
         let event = NewEvent {
             at: time::now(),
             kind,

@@ -132,12 +132,13 @@ fn cancelled(cancel: &Cancel, error: Option<&HandlerError>) -> HandlerError {
             (error_code::CANCELLED, "it was cancelled")
         }
     };
-    let mut message = what.to_owned();
-    if !cancel.note.is_empty() && cancel.note != what {
-        message.push_str(": ");
-        message.push_str(&cancel.note);
-    }
-    if let Some(error) = error {
+    let mut message = match (cancel.reason, cancel.note.as_str()) {
+        (_, "") => what.to_owned(),
+        (CancelReason::Deadline, note) => note.to_owned(),
+        (_, note) => format!("{what}: {note}"),
+    };
+    // That it was cancelled is said already.
+    if let Some(error) = error.filter(|error| error.code != error_code::CANCELLED) {
         message.push_str("; its handler ended with: ");
         message.push_str(&error.to_string());
     }
