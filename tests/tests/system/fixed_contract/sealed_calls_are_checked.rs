@@ -145,3 +145,23 @@ async fn a_node_that_never_registered_here_is_unauthenticated() {
     );
     assert_eq!(reason(&status), "NODE_UNKNOWN");
 }
+
+/// More than 4 MiB is not even read; the connection and the node live on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oversized_message_is_refused_and_disturbs_nothing() {
+    let controller = Controller::start().await;
+    let mut client = controller.fixed_client().await;
+    let mut envelope = client.seal(&client.beat(NodeStatus::Active));
+    envelope.payload = vec![0; 5 * 1024 * 1024];
+    envelope.signature = client.key.sign(&envelope.payload).to_vec();
+    let request = NodeHeartbeatRequest {
+        envelope: Some(envelope),
+    };
+    let status = client.rpc.heartbeat(request).await.expect_err("too large");
+    let known = matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted);
+    assert!(known, "{status:?}");
+    client
+        .heartbeat(NodeStatus::Active)
+        .await
+        .expect("a heartbeat");
+}
