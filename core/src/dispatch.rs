@@ -26,7 +26,6 @@ mod supervisor;
 mod timers;
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -51,6 +50,7 @@ use self::{
 use crate::{
     command::{CancelReason, Command, CommandId, FinalState, HandlerError},
     drain::NodeState,
+    id_map::IdMap,
     journal::{Acceptance, Ending, Journal},
     plugin::{Handlers, Lookup},
     policy::{self, Policy},
@@ -89,7 +89,7 @@ struct Shared {
     lanes: Lanes,
     /// Commands that wait or whose handler has not returned, but for those that
     /// run inline on the thread that submitted them.
-    live: Mutex<HashMap<CommandId, Live>>,
+    live: Mutex<IdMap<Live>>,
     timers: Timers,
     /// Commands without an outcome.
     unsettled: AtomicUsize,
@@ -263,20 +263,14 @@ impl Shared {
 
     /// Schedules, queues or begins a permitted command.
     fn enter(self: &Arc<Self>, command: Arc<Command>, target: Target, lane: Arc<Lane>) {
-        let now = SystemTime::now();
-        if command.start_by.is_some_and(|start_by| now > start_by)
-            || command
-                .start_by
-                .zip(command.not_before)
-                .is_some_and(|(by, from)| from > by)
+        if let Some(start_by) = command.start_by
+            && (SystemTime::now() > start_by
+                || command.not_before.is_some_and(|from| from > start_by))
         {
             self.settle(command.id, ending::expired(command.start_by));
             return;
         }
-        if command
-            .not_before
-            .is_some_and(|not_before| now < not_before)
-        {
+        if scheduled::remaining(command.not_before).is_some() {
             self.schedule(command, lane);
             return;
         }

@@ -18,7 +18,7 @@ mod entry;
 mod reader;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, hash_map},
     sync::{Arc, Mutex},
     time::SystemTime,
 };
@@ -30,6 +30,7 @@ use tokio::sync::Notify;
 use self::{acknowledged::Acknowledged, entry::Entry};
 use crate::{
     command::{Command, CommandId, FinalState, HandlerError, Outcome},
+    id_map::IdMap,
     unpoisoned::lock,
 };
 
@@ -46,7 +47,8 @@ pub struct JournalLimits {
     /// Bytes of payload, output and response that are held at once. Beyond it
     /// new commands are refused.
     pub held_bytes: usize,
-    /// Acknowledged ids that are remembered, so that a redelivery is answered.
+    /// Acknowledged ids that are remembered, so that a redelivery is answered;
+    /// about 120 bytes each.
     pub acknowledged: usize,
 }
 
@@ -56,7 +58,7 @@ impl Default for JournalLimits {
             output: limits::DEFAULT_OUTPUT_BYTES,
             held: 10_000,
             held_bytes: 64 * 1024 * 1024,
-            acknowledged: 100_000,
+            acknowledged: 20_000,
         }
     }
 }
@@ -119,10 +121,9 @@ struct Shared {
     emptied: Notify,
 }
 
-#[derive(Debug)]
-struct State {
-    limits: JournalLimits,
-    entries: HashMap<CommandId, Entry>,
+/// The order in which readers meet the entries.
+#[derive(Debug, Default)]
+struct Changes {
     /// The entries by the revision of their oldest change that some reader has
     /// not yet met.
     order: BTreeMap<u64, CommandId>,
@@ -131,6 +132,13 @@ struct State {
     /// The newest revision that any reader has met. An entry beyond it need not
     /// move when it changes again: every reader is still to come to it.
     met: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    limits: JournalLimits,
+    entries: IdMap<Entry>,
+    changes: Changes,
     /// Entries with an outcome.
     outbox: usize,
     bytes: usize,
@@ -153,10 +161,8 @@ impl Journal {
             shared: Arc::new(Shared {
                 state: Mutex::new(State {
                     limits,
-                    entries: HashMap::new(),
-                    order: BTreeMap::new(),
-                    revision: 0,
-                    met: 0,
+                    entries: IdMap::default(),
+                    changes: Changes::default(),
                     outbox: 0,
                     bytes: 0,
                     acknowledged: Acknowledged::new(limits.acknowledged),
@@ -289,7 +295,7 @@ impl Journal {
             let before = entry.bytes();
             change(entry, &state.limits);
             state.bytes = state.bytes - before + entry.bytes();
-            state.touch(id);
+            state.changes.touch(id, entry);
         }
         self.shared.changed.notify_waiters();
     }
@@ -315,16 +321,16 @@ impl State {
             if entry.outcome.is_some() {
                 entry.ended = 0;
             }
-            self.touch(id);
+            self.changes.touch(id, entry);
             return Acceptance::Known;
         }
         if let Some(first) = self.acknowledged.recall(id) {
             let entry = if first.content.is(command) {
                 self.counters.redelivered += 1;
-                Entry::again(self.revision + 1, command, first)
+                Entry::again(self.changes.revision + 1, command, first)
             } else {
                 self.counters.reused_ids += 1;
-                Entry::refusal(self.revision + 1, id, command.name.clone())
+                Entry::refusal(self.changes.revision + 1, id, command.name.clone())
             };
             let acceptance = if entry.is_refusal {
                 Acceptance::Reused
@@ -343,7 +349,7 @@ impl State {
         let full = !reserved
             && (self.entries.len() >= self.limits.held
                 || self.bytes.saturating_add(command.payload.len()) > self.limits.held_bytes);
-        self.insert(id, Entry::new(self.revision + 1, command, !full));
+        self.insert(id, Entry::new(self.changes.revision + 1, command, !full));
         if full {
             Acceptance::Full
         } else {
@@ -352,65 +358,64 @@ impl State {
     }
 
     fn insert(&mut self, id: CommandId, mut entry: Entry) {
-        self.revision += 1;
         self.bytes += entry.bytes();
-        self.order.insert(self.revision, id);
-        entry.revision = self.revision;
+        entry.revision = self.changes.append(id);
         self.entries.insert(id, entry);
     }
 
     fn finish(&mut self, id: CommandId, ending: Ending) -> Option<Arc<Outcome>> {
         let entry = self.entries.get_mut(&id)?;
         let before = entry.bytes();
-        let outcome = entry.finish(id, ending, self.revision + 1)?;
         // A moment of its own, even where the entry keeps its place: readers
         // tell by it what was final before them.
-        self.revision += 1;
+        let outcome = entry.finish(id, ending, self.changes.revision + 1)?;
+        self.changes.revision += 1;
         self.bytes = self.bytes - before + entry.bytes();
         self.outbox += 1;
-        self.touch(id);
+        self.changes.touch(id, entry);
         Some(outcome)
-    }
-
-    /// Makes every reader meet the entry again.
-    fn touch(&mut self, id: CommandId) {
-        let Some(entry) = self.entries.get_mut(&id) else {
-            return;
-        };
-        if entry.revision > self.met {
-            return;
-        }
-        self.order.remove(&entry.revision);
-        self.revision += 1;
-        entry.revision = self.revision;
-        self.order.insert(self.revision, id);
     }
 
     /// Whether a refused reuse of the id takes the place of what is forgotten.
     fn acknowledge(&mut self, id: CommandId) -> bool {
-        let Some(entry) = self
-            .entries
-            .get(&id)
-            .filter(|entry| entry.outcome.is_some() && entry.told)
-        else {
-            self.counters.stray_acknowledgements += 1;
-            return false;
+        let mut entry = match self.entries.entry(id) {
+            hash_map::Entry::Occupied(held) if held.get().outcome.is_some() && held.get().told => {
+                held.remove()
+            }
+            _ => {
+                self.counters.stray_acknowledgements += 1;
+                return false;
+            }
         };
-        self.order.remove(&entry.revision);
+        self.changes.order.remove(&entry.revision);
         self.bytes -= entry.bytes();
         self.outbox -= 1;
-        let Some(mut entry) = self.entries.remove(&id) else {
-            return false;
-        };
         let refuse = entry.refuse_next.take();
         if !entry.is_refusal {
             self.acknowledged.remember(id, entry);
         }
         let Some(name) = refuse else { return false };
         self.outbox += 1;
-        let refusal = Entry::refusal(self.revision + 1, id, name);
+        let refusal = Entry::refusal(self.changes.revision + 1, id, name);
         self.insert(id, refusal);
         true
+    }
+}
+
+impl Changes {
+    /// Makes every reader meet the entry again.
+    fn touch(&mut self, id: CommandId, entry: &mut Entry) {
+        if entry.revision > self.met {
+            return;
+        }
+        self.order.remove(&entry.revision);
+        entry.revision = self.append(id);
+    }
+
+    fn append(&mut self, id: CommandId) -> u64 {
+        self.revision += 1;
+        self.order.insert(self.revision, id);
+        self.revision
     }
 }
 

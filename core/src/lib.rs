@@ -25,4 +25,5 @@ pub mod pushed_config;
 pub mod session;
 pub mod trust;
 
+mod id_map;
 mod unpoisoned;

@@ -122,7 +122,11 @@ impl Worker {
             NodeState::new(),
             handlers,
             Policy::local(HandlersConfig::default()),
-            DispatchLimits::default(),
+            // A busy machine is no reason to measure a thread instead.
+            DispatchLimits {
+                inline_budget: Duration::MAX,
+                ..DispatchLimits::default()
+            },
         );
         let reader = journal.reader();
         Self {

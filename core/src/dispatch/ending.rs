@@ -70,16 +70,17 @@ pub(super) fn given_up(cancel: Option<&Cancel>) -> Ending {
 }
 
 /// The handler returned.
-pub(super) fn completed(completion: Completion, cancel: Option<&Cancel>) -> Ending {
+pub(super) fn completed(completion: Completion, cancel: Option<&Cancel>, at: SystemTime) -> Ending {
     match (completion, cancel) {
         // It did its work, late or not: that is the truth.
         (Completion::Succeeded(response), _) => Ending {
             state: FinalState::Succeeded,
             response,
             error: None,
-            at: SystemTime::now(),
+            at,
         },
-        (Completion::Panicked(error), _) => ended(
+        (Completion::Panicked(error), _) => ended_at(
+            at,
             FinalState::Failed,
             HandlerError {
                 code: error_code::PANICKED.into(),
@@ -88,10 +89,11 @@ pub(super) fn completed(completion: Completion, cancel: Option<&Cancel>) -> Endi
         ),
         // It read the payload and did nothing else.
         (Completion::Failed(error), None) if error.code == error_code::INVALID_PAYLOAD => {
-            rejected(error)
+            ended_at(at, FinalState::Rejected, error)
         }
-        (Completion::Failed(error), None) => ended(FinalState::Failed, error),
-        (Completion::Cancelled(error), None) => ended(
+        (Completion::Failed(error), None) => ended_at(at, FinalState::Failed, error),
+        (Completion::Cancelled(error), None) => ended_at(
+            at,
             FinalState::Failed,
             error.unwrap_or_else(|| {
                 HandlerError::new(
@@ -101,10 +103,10 @@ pub(super) fn completed(completion: Completion, cancel: Option<&Cancel>) -> Endi
             }),
         ),
         (Completion::Failed(error), Some(cancel)) => {
-            ended(FinalState::Cancelled, cancelled(cancel, Some(&error)))
+            ended_at(at, FinalState::Cancelled, cancelled(cancel, Some(&error)))
         }
         (Completion::Cancelled(error), Some(cancel)) => {
-            ended(FinalState::Cancelled, cancelled(cancel, error.as_ref()))
+            ended_at(at, FinalState::Cancelled, cancelled(cancel, error.as_ref()))
         }
     }
 }
@@ -151,10 +153,14 @@ fn cancelled(cancel: &Cancel, error: Option<&HandlerError>) -> HandlerError {
 }
 
 fn ended(state: FinalState, error: HandlerError) -> Ending {
+    ended_at(SystemTime::now(), state, error)
+}
+
+fn ended_at(at: SystemTime, state: FinalState, error: HandlerError) -> Ending {
     Ending {
         state,
         response: Bytes::new(),
         error: Some(error),
-        at: SystemTime::now(),
+        at,
     }
 }

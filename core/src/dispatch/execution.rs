@@ -56,6 +56,8 @@ struct State {
     /// It was told to abandon its work.
     abandoned: bool,
     call: Option<CallId>,
+    /// A cancel can find it.
+    enlisted: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -100,8 +102,7 @@ impl Execution {
         target: Target,
         lane: Arc<Lane>,
     ) -> Arc<Self> {
-        let blocks =
-            target.instance.start_may_block() || (target.inline && lane.is_demoted(&shared.limits));
+        let blocks = target.instance.start_may_block() || (target.inline && lane.is_demoted());
         Arc::new(Self {
             shared,
             command,
@@ -125,7 +126,7 @@ impl Execution {
         if state.stage != Stage::Queued {
             return;
         }
-        self.enlist();
+        self.enlist(&mut state);
         self.watch_start_by(&mut state);
         drop(state);
         if self.target.runs_while_draining {
@@ -170,16 +171,16 @@ impl Execution {
         }
         self.shared.journal.running(command.id, started_at, 1);
         if !self.blocks {
-            return self.start();
+            return self.start(started_at);
         }
         {
             let mut state = lock(&self.state);
-            self.enlist();
+            self.enlist(&mut state);
             self.set_timer(&mut state, self.target.timeout);
         }
         let execution = Arc::clone(self);
         self.shared.runtime.spawn_blocking(move || {
-            let begun = execution.start();
+            let begun = execution.start(started_at);
             execution.lane.start_returned();
             if matches!(begun, Begun::Over) {
                 execution.lane.free(false);
@@ -190,7 +191,7 @@ impl Execution {
     }
 
     /// Calls the plugin.
-    fn start(self: &Arc<Self>) -> Begun {
+    fn start(self: &Arc<Self>, started_at: SystemTime) -> Begun {
         let command = &self.command;
         let payload = if command.payload.is_empty() {
             &EMPTY_PAYLOAD
@@ -211,11 +212,16 @@ impl Execution {
             .target
             .instance
             .start(call, Arc::clone(self) as Arc<dyn CallSink>);
-        if let Some(since) = inline_since {
-            self.lane.took(since.elapsed(), &self.shared.limits);
-        }
+        // Of an inline call one clock is read, and the other follows from it.
+        let at = inline_since.map_or_else(SystemTime::now, |since| {
+            let took = since.elapsed();
+            self.lane.took(took, &self.shared.limits);
+            started_at + took
+        });
         let before = match started {
-            Started::Done(completion) => self.end(|cancel| ending::completed(completion, cancel)),
+            Started::Done(completion) => {
+                self.end(|cancel| ending::completed(completion, cancel, at))
+            }
             Started::Refused(error) => self.end(|_| ending::rejected(error)),
             Started::Pending(call) => {
                 self.pending(call);
@@ -241,7 +247,7 @@ impl Execution {
                 Stage::Starting => {
                     state.stage = Stage::Running;
                     if !self.blocks {
-                        self.enlist();
+                        self.enlist(&mut state);
                     }
                     if state.timer.is_none() {
                         self.set_timer(&mut state, self.target.timeout);
@@ -374,9 +380,7 @@ impl Execution {
             if state.stage == Stage::Over {
                 return None;
             }
-            let before = std::mem::replace(&mut state.stage, Stage::Over);
-            self.clear_timer(&mut state);
-            (before, ending(state.cancel.as_ref()))
+            (self.leave(&mut state), ending(state.cancel.as_ref()))
         };
         self.over(before, ending);
         Some(before)
@@ -388,16 +392,23 @@ impl Execution {
             if state.stage != Stage::Queued {
                 return false;
             }
-            state.stage = Stage::Over;
-            self.clear_timer(&mut state);
+            self.leave(&mut state);
         }
         self.lane.remove(self);
         self.over(Stage::Queued, ending());
         true
     }
 
+    /// Makes the stage the last one. Answers with the one before.
+    fn leave(&self, state: &mut State) -> Stage {
+        self.clear_timer(state);
+        if state.enlisted {
+            lock(&self.shared.live).remove(&self.command.id);
+        }
+        std::mem::replace(&mut state.stage, Stage::Over)
+    }
+
     fn over(&self, before: Stage, ending: Ending) {
-        lock(&self.shared.live).remove(&self.command.id);
         if before != Stage::Queued {
             self.shared.node.returned(self.command.id);
         }
@@ -459,7 +470,8 @@ impl Execution {
 
     /// Makes it known to cancels. Called with the state locked, so that its end
     /// can't come first.
-    fn enlist(self: &Arc<Self>) {
+    fn enlist(self: &Arc<Self>, state: &mut State) {
+        state.enlisted = true;
         lock(&self.shared.live).insert(self.command.id, Live::Admitted(Arc::clone(self)));
     }
 }
@@ -476,7 +488,9 @@ impl CallSink for Execution {
     }
 
     fn complete(&self, completion: Completion) {
-        let Some(before) = self.end(|cancel| ending::completed(completion, cancel)) else {
+        let Some(before) =
+            self.end(|cancel| ending::completed(completion, cancel, SystemTime::now()))
+        else {
             return;
         };
         self.lane.free(before == Stage::GivenUp);

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -18,8 +18,10 @@ pub(super) struct Lane {
     pub(super) plugin: Arc<str>,
     concurrency: AtomicU32,
     slots: Mutex<Slots>,
-    /// How often its inline handler took too long.
-    overruns: AtomicU32,
+    /// Grows by [`FORGIVEN_AFTER`] with every inline call that took too long,
+    /// and shrinks by one with every other.
+    inline_faults: AtomicU32,
+    demoted: AtomicBool,
 }
 
 #[derive(Default)]
@@ -34,6 +36,10 @@ struct Slots {
     scheduled: usize,
     queue: VecDeque<Arc<Execution>>,
 }
+
+/// So many good calls make up for an inline call that took too long: on a busy
+/// machine even a blameless thread is now and then put to sleep.
+const FORGIVEN_AFTER: u32 = 64;
 
 /// What a lane answers to a new command.
 pub(super) enum Entry {
@@ -52,7 +58,8 @@ impl Lane {
             plugin: handler.plugin.as_str().into(),
             concurrency: AtomicU32::new(1),
             slots: Mutex::default(),
-            overruns: AtomicU32::new(0),
+            inline_faults: AtomicU32::new(0),
+            demoted: AtomicBool::new(false),
         }
     }
 
@@ -149,17 +156,26 @@ impl Lane {
     }
 
     /// Whether its inline handler took too long too often.
-    pub(super) fn is_demoted(&self, limits: &DispatchLimits) -> bool {
-        self.overruns.load(Ordering::Relaxed) >= limits.inline_overruns
+    pub(super) fn is_demoted(&self) -> bool {
+        self.demoted.load(Ordering::Relaxed)
     }
 
-    /// Counts an inline call that took too long.
+    /// Looks at how long an inline call took.
     pub(super) fn took(&self, time: Duration, limits: &DispatchLimits) {
+        let faults = self.inline_faults.load(Ordering::Relaxed);
         if time <= limits.inline_budget {
+            if faults > 0 {
+                self.inline_faults.store(faults - 1, Ordering::Relaxed);
+            }
             return;
         }
-        let overruns = self.overruns.fetch_add(1, Ordering::Relaxed) + 1;
-        if overruns == limits.inline_overruns {
+        let faults = faults.saturating_add(FORGIVEN_AFTER);
+        self.inline_faults.store(faults, Ordering::Relaxed);
+        let most = limits
+            .inline_overruns
+            .saturating_sub(1)
+            .saturating_mul(FORGIVEN_AFTER);
+        if faults > most && !self.demoted.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 command = %self.name, plugin = %self.plugin, ?time, budget = ?limits.inline_budget,
                 "an inline handler took too long again: from now on it runs on a thread"

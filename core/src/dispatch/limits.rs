@@ -19,7 +19,8 @@ pub struct DispatchLimits {
     pub abandon_grace: Duration,
     /// How long a handler that runs inline may take.
     pub inline_budget: Duration,
-    /// How often it may take longer before it is run on a thread of its own.
+    /// The overrun of it, within 64 calls of the one before, after which it is
+    /// run on a thread of its own.
     pub inline_overruns: u32,
     /// What a controller is told to wait before it tries an overloaded handler
     /// again.

@@ -1,12 +1,12 @@
 //! The handlers that have begun and have not returned.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
-use crate::command::CommandId;
+use crate::{command::CommandId, id_map::IdMap};
 
 #[derive(Debug, Default)]
 pub(super) struct Active {
-    commands: HashMap<CommandId, ActiveCommand>,
+    commands: IdMap<ActiveCommand>,
     /// How many of them a drain waits for.
     waited_for: usize,
 }

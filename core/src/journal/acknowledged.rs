@@ -2,7 +2,7 @@
 //! redelivery is answered and not run.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map},
+    collections::{VecDeque, hash_map},
     sync::Arc,
     time::SystemTime,
 };
@@ -10,7 +10,10 @@ use std::{
 use bytes::Bytes;
 
 use super::{content::Content, entry::Entry};
-use crate::command::{CommandId, FinalState, HandlerError, Outcome};
+use crate::{
+    command::{CommandId, FinalState, HandlerError, Outcome},
+    id_map::IdMap,
+};
 
 /// Whole outcomes are remembered up to this many bytes in all, newest first.
 /// Beyond it the state and the times remain.
@@ -22,7 +25,7 @@ const OUTCOME_BYTES: usize = 256;
 #[derive(Debug)]
 pub(super) struct Acknowledged {
     limit: usize,
-    commands: HashMap<CommandId, Remembered>,
+    commands: IdMap<Remembered>,
     /// Oldest first.
     order: VecDeque<CommandId>,
     /// Those that are remembered whole, oldest first.
@@ -52,7 +55,7 @@ impl Acknowledged {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             limit,
-            commands: HashMap::new(),
+            commands: IdMap::default(),
             order: VecDeque::new(),
             whole: VecDeque::new(),
             whole_bytes: 0,

@@ -1,11 +1,6 @@
 //! A cursor over the journal: what a session still has to tell its controller.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    ops::Bound,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::VecDeque, ops::Bound, sync::Arc, time::SystemTime};
 
 use aegis_proto::limits::MAX_CHUNK_BYTES;
 use bytes::Bytes;
@@ -13,6 +8,7 @@ use bytes::Bytes;
 use super::{Shared, State, entry::Entry};
 use crate::{
     command::{CommandId, Outcome},
+    id_map::IdMap,
     unpoisoned::lock,
 };
 
@@ -74,7 +70,7 @@ pub struct JournalReader {
     /// Commands with more to tell.
     turns: VecDeque<CommandId>,
     /// What was told of commands that are held.
-    told: HashMap<CommandId, Told>,
+    told: IdMap<Told>,
 }
 
 #[derive(Debug, Default)]
@@ -92,14 +88,14 @@ struct Told {
 
 impl JournalReader {
     pub(super) fn new(shared: Arc<Shared>, wanted: fn(CommandId) -> bool) -> Self {
-        let born = lock(&shared.state).revision;
+        let born = lock(&shared.state).changes.revision;
         Self {
             shared,
             wanted,
             born,
             met: 0,
             turns: VecDeque::new(),
-            told: HashMap::new(),
+            told: IdMap::default(),
         }
     }
 
@@ -144,7 +140,7 @@ impl JournalReader {
     fn meet_next(&mut self, state: &mut State) {
         let (revision, id) = loop {
             let beyond = (Bound::Excluded(self.met), Bound::Unbounded);
-            let Some((&revision, &id)) = state.order.range(beyond).next() else {
+            let Some((&revision, &id)) = state.changes.order.range(beyond).next() else {
                 return;
             };
             self.met = revision;
@@ -152,7 +148,7 @@ impl JournalReader {
                 break (revision, id);
             }
         };
-        state.met = state.met.max(revision);
+        state.changes.met = state.changes.met.max(revision);
         if self.told.len() > 2 * state.entries.len() + 64 {
             self.told.retain(|id, _| state.entries.contains_key(id));
         }

@@ -1,4 +1,7 @@
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    collections::HashMap,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -428,7 +431,7 @@ proptest! {
             let bytes: usize = state.entries.values().map(Entry::bytes).sum();
             let outbox = state.entries.values().filter(|entry| entry.outcome.is_some()).count();
             prop_assert_eq!((state.bytes, state.outbox), (bytes, outbox));
-            prop_assert_eq!(state.order.len(), state.entries.len());
+            prop_assert_eq!(state.changes.order.len(), state.entries.len());
         }
         // In the end everything that ended is told by a fresh reader.
         let held = journal.outbox_len();
