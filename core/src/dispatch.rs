@@ -17,12 +17,14 @@
 
 mod ending;
 mod execution;
+mod figures;
 mod fixed;
 mod lane;
 mod lanes;
 mod limits;
 mod scheduled;
 mod supervisor;
+mod tally;
 mod timers;
 
 use std::{
@@ -45,10 +47,11 @@ use self::{
     execution::{Execution, Target},
     lane::Lane,
     lanes::Lanes,
+    tally::{OutcomeCounts, Tally},
     timers::Timers,
 };
 use crate::{
-    command::{CancelReason, Command, CommandId, FinalState, HandlerError},
+    command::{CancelReason, Command, CommandId, FinalState, HandlerError, Outcome},
     drain::NodeState,
     id_map::IdMap,
     journal::{Acceptance, Ending, Journal},
@@ -57,8 +60,10 @@ use crate::{
     unpoisoned::lock,
 };
 
+pub(crate) use figures::{DispatchFigures, LaneFigures};
 pub use fixed::{FIXED_ISSUER, FixedCommand, FixedCommands};
 pub use limits::DispatchLimits;
+pub(crate) use tally::STATES;
 
 /// Runs commands. Clones share everything; when the last one is gone, its task
 /// ends and what still runs is no longer watched, so end it with
@@ -87,6 +92,7 @@ struct Shared {
     policy: Policy,
     limits: DispatchLimits,
     lanes: Lanes,
+    tally: Tally,
     /// Commands that wait or whose handler has not returned, but for those that
     /// run inline on the thread that submitted them.
     live: Mutex<IdMap<Live>>,
@@ -116,6 +122,8 @@ struct Admission {
     decision: Result<(Target, Arc<Lane>), HandlerError>,
     /// It runs while draining, and so finds room where others don't.
     reserved: bool,
+    /// Its name has a handler, enabled or not.
+    known: bool,
 }
 
 impl Dispatcher {
@@ -142,6 +150,7 @@ impl Dispatcher {
             policy,
             limits,
             lanes: Lanes::default(),
+            tally: Tally::default(),
             live: Mutex::default(),
             timers: Timers::default(),
             unsettled: AtomicUsize::new(0),
@@ -183,7 +192,7 @@ impl Dispatcher {
         shared.unsettled.fetch_add(1, Ordering::AcqRel);
         match refusal {
             Ok((target, lane)) => shared.enter(command, target, lane),
-            Err(error) => shared.reject(&command, error),
+            Err(error) => shared.refuse(&command, error, admission.known),
         }
     }
 
@@ -206,6 +215,16 @@ impl Dispatcher {
     /// The handlers that hold slots although they were given up on.
     pub fn wedged(&self) -> Vec<WedgedHandler> {
         self.shared.lanes.wedged()
+    }
+
+    /// Everything that is counted or measured here.
+    pub(crate) fn figures(&self) -> DispatchFigures {
+        let (outcomes, unknown) = self.shared.tally.read();
+        DispatchFigures {
+            lanes: self.shared.lanes.figures(),
+            outcomes,
+            unknown,
+        }
     }
 
     /// Ends all work and then the dispatcher's own task. The node says that it
@@ -238,15 +257,21 @@ impl Shared {
         let mut admission = Admission {
             decision: Err(policy::unknown(&command.name, None)),
             reserved: false,
+            known: true,
         };
         self.handlers.lookup(&command.name, &mut |lookup| {
             admission.decision = match lookup {
-                Lookup::Unknown { nearest } => Err(policy::unknown(&command.name, nearest)),
+                Lookup::Unknown { nearest } => {
+                    admission.known = false;
+                    Err(policy::unknown(&command.name, nearest))
+                }
                 Lookup::Disabled { reason } => Err(policy::disabled(&command.name, reason)),
                 Lookup::Found(handler) => {
                     admission.reserved = handler.info.runs_while_draining;
                     self.policy.decide(command, &handler.info).map(|permit| {
-                        let lane = self.lanes.of(&handler.info, permit.concurrency);
+                        let lane = self
+                            .lanes
+                            .of(&handler.info, permit.concurrency, &self.tally);
                         (Target::new(handler, permit.timeout), lane)
                     })
                 }
@@ -267,7 +292,11 @@ impl Shared {
             && (SystemTime::now() > start_by
                 || command.not_before.is_some_and(|from| from > start_by))
         {
-            self.settle(command.id, ending::expired(command.start_by));
+            self.settle(
+                command.id,
+                ending::expired(command.start_by),
+                &lane.outcomes,
+            );
             return;
         }
         if scheduled::remaining(command.not_before).is_some() {
@@ -282,7 +311,9 @@ impl Shared {
                 // The lane may have grown since.
                 self.pump(&execution.lane);
             }
-            lane::Entry::Refused(error) => self.reject(&execution.command, error),
+            lane::Entry::Refused(error) => {
+                self.settle(execution.command.id, rejected(error), &lane.outcomes);
+            }
         }
     }
 
@@ -314,11 +345,15 @@ impl Shared {
         }
     }
 
-    /// Writes the one outcome of a command. Whether this was it.
-    fn settle(&self, id: CommandId, ending: Ending) -> bool {
-        let Some(outcome) = self.journal.finish(id, ending) else {
-            return false;
-        };
+    /// Writes the one outcome of a command and counts it, unless it has one.
+    fn settle(&self, id: CommandId, ending: Ending, counts: &OutcomeCounts) {
+        if let Some(outcome) = self.finish(id, ending) {
+            counts.count(outcome.state);
+        }
+    }
+
+    fn finish(&self, id: CommandId, ending: Ending) -> Option<Arc<Outcome>> {
+        let outcome = self.journal.finish(id, ending)?;
         match (&outcome.state, &outcome.error) {
             (FinalState::Succeeded, _) => {
                 tracing::debug!(id = %id, name = outcome.name, "command succeeded");
@@ -334,11 +369,17 @@ impl Shared {
         if self.unsettled.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.settled.notify_waiters();
         }
-        true
+        Some(outcome)
     }
 
-    fn reject(&self, command: &Command, error: HandlerError) {
-        self.settle(command.id, rejected(error));
+    /// Rejects what never had a lane.
+    fn refuse(&self, command: &Command, error: HandlerError, known: bool) {
+        if known {
+            let counts = self.tally.of(&command.name);
+            self.settle(command.id, rejected(error), &counts);
+        } else {
+            self.settle(command.id, rejected(error), self.tally.unknown());
+        }
     }
 
     fn journal_full(&self) -> HandlerError {
@@ -415,7 +456,9 @@ impl Shared {
                 // What runs inline on somebody else's thread has no timer that
                 // ends it within the graces.
                 for id in self.node.running() {
-                    self.settle(id, ending::given_up(None));
+                    if let Some(outcome) = self.finish(id, ending::given_up(None)) {
+                        self.tally.of(&outcome.name).count(outcome.state);
+                    }
                 }
             }
         }

@@ -112,6 +112,18 @@ pub struct JournalCounters {
     pub dropped: u64,
 }
 
+/// How full the journal is, and what should not have happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct JournalFigures {
+    /// Commands, with an outcome or without.
+    pub(crate) held: usize,
+    /// Bytes of payload, output and response.
+    pub(crate) held_bytes: usize,
+    /// Outcomes that have not been acknowledged.
+    pub(crate) outbox: usize,
+    pub(crate) counters: JournalCounters,
+}
+
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
@@ -279,6 +291,17 @@ impl Journal {
     /// What should not have happened.
     pub fn counters(&self) -> JournalCounters {
         lock(&self.shared.state).counters
+    }
+
+    /// How full it is.
+    pub(crate) fn figures(&self) -> JournalFigures {
+        let state = lock(&self.shared.state);
+        JournalFigures {
+            held: state.entries.len(),
+            held_bytes: state.bytes,
+            outbox: state.outbox,
+            counters: state.counters,
+        }
     }
 
     /// Changes an entry that has no outcome yet.

@@ -18,6 +18,7 @@ pub mod journal;
 pub mod lifecycle;
 pub mod loader;
 pub mod manifest;
+mod metrics;
 pub mod notify;
 pub mod plugin;
 pub mod policy;

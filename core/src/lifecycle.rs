@@ -10,9 +10,10 @@ mod error;
 mod health;
 mod local_outcomes;
 mod machine;
+mod pulse;
 mod steps;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use aegis_proto::NodeId;
 use serde_json::Value;
@@ -22,7 +23,8 @@ pub use builder::WorkerLifecycleBuilder;
 pub(crate) use error::chain;
 pub use error::{BuildError, LifecycleError};
 pub use health::Health;
-pub(crate) use machine::SessionEnd;
+pub(crate) use machine::{LinkStage, SessionEnd};
+pub(crate) use pulse::{Pulse, Vitals};
 
 use crate::{
     catalog::Catalog,
@@ -30,6 +32,7 @@ use crate::{
     drain::NodeState,
     identity::Identity,
     journal::Journal,
+    metrics::Listener,
     notify::ServiceManager,
     pushed_config::{PushedConfig, SyncRequest, WorkerSettings},
     session::Inventory,
@@ -64,6 +67,7 @@ pub struct WorkerLifecycle {
     sync_requests: mpsc::Receiver<SyncRequest>,
     service_manager: ServiceManager,
     health: watch::Sender<Health>,
+    metrics: Option<Listener>,
 }
 
 impl WorkerLifecycle {
@@ -99,6 +103,11 @@ impl WorkerLifecycle {
     /// before its token expires, not after.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
+    }
+
+    /// Where metrics and health are served, with the port that port 0 came to.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Listener::address)
     }
 
     /// What a pushed config sets of the worker itself, as its log level.

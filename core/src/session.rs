@@ -4,6 +4,7 @@
 //! A session owns nothing that has to outlast it. What it was about to send is
 //! in the journal, and the next session's reader begins anew.
 
+mod heartbeats;
 mod inbound;
 mod inventory;
 mod node;
@@ -23,6 +24,7 @@ use crate::{
     lifecycle::SessionEnd,
 };
 
+pub(crate) use heartbeats::Heartbeats;
 pub use inventory::Inventory;
 pub(crate) use node::{CommandSink, Node};
 

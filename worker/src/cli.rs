@@ -106,6 +106,9 @@ pub struct Settings {
     /// As info or info,aegis_core=debug.
     #[arg(long, global = true, value_name = "FILTER")]
     log_level: Option<String>,
+    /// Serve metrics and health over HTTP here, as 127.0.0.1:9464; port 0 takes any free one.
+    #[arg(long, global = true, value_name = "ADDR")]
+    metrics: Option<String>,
     /// Speak plaintext even to another machine.
     #[arg(long, global = true)]
     insecure: bool,
@@ -156,6 +159,7 @@ impl Settings {
             .flag("--disable", "handlers.disable", self.disable.clone())
             .flag("--log-format", "telemetry.log_format", format)
             .flag("--log-level", "telemetry.log_level", self.log_level.clone())
+            .flag("--metrics", "telemetry.metrics", self.metrics.clone())
             .flag(
                 "--insecure",
                 "controller.insecure",

@@ -34,6 +34,7 @@ fn what_it_gives_as_defaults_are_the_defaults() {
         default.handlers.default_enabled
     );
     assert_eq!(reference.telemetry.log_level, default.telemetry.log_level);
+    assert_eq!(reference.telemetry.metrics, default.telemetry.metrics);
     assert_eq!(reference.telemetry.log_format, default.telemetry.log_format);
     for (reference, default) in [
         (

@@ -150,7 +150,8 @@ pub struct TelemetryConfig {
     pub log_format: LogFormat,
     /// As in `info` or `info,aegis_core=debug`.
     pub log_level: String,
-    /// Where metrics and health are served; `None`: nowhere.
+    /// Where metrics and health are served, in plaintext and to anyone who can
+    /// reach it; port 0: any that is free; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
 }
 

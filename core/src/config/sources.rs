@@ -37,6 +37,7 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("AEGIS_DISABLE", "handlers.disable"),
     ("AEGIS_LOG_FORMAT", "telemetry.log_format"),
     ("AEGIS_LOG_LEVEL", "telemetry.log_level"),
+    ("AEGIS_METRICS", "telemetry.metrics"),
 ];
 
 /// A flag or a variable.

@@ -83,6 +83,7 @@ fn every_key_arrives_where_it_belongs() {
         [telemetry]
         log_format = "json"
         log_level = "debug"
+        metrics = "[::1]:9464"
         "#
     ))
     .expect("a good config");
@@ -109,6 +110,23 @@ fn every_key_arrives_where_it_belongs() {
         Some(["ops".to_owned()].as_slice())
     );
     assert_eq!(config.telemetry.log_format, LogFormat::Json);
+    assert_eq!(
+        config.telemetry.metrics,
+        Some("[::1]:9464".parse().expect("an address"))
+    );
+}
+
+#[test]
+fn metrics_are_served_at_an_address_and_nowhere_unless_said() {
+    assert_eq!(load("").expect("a good config").telemetry.metrics, None);
+    for text in ["", "9464", "localhost:9464", "127.0.0.1", "127.0.0.1:65536"] {
+        let faults = faults(&format!("[telemetry]\nmetrics = {text:?}\n"));
+        assert!(
+            faults[0].starts_with("line 2: telemetry.metrics: ")
+                && faults[0].contains("127.0.0.1:9464"),
+            "{faults:?}"
+        );
+    }
 }
 
 #[test]

@@ -364,7 +364,7 @@ impl Execution {
         );
         // The slot first: whoever hears of the outcome finds it lost.
         let stranded = self.lane.lose(&self.shared.limits);
-        self.shared.settle(self.command.id, ending);
+        self.settle(ending);
         if let Some((queued, error)) = stranded {
             for execution in queued {
                 execution.reject_if_queued(error.clone());
@@ -418,8 +418,13 @@ impl Execution {
                 "a handler returned after it had been given up on; its slot is free again"
             );
         } else {
-            self.shared.settle(self.command.id, ending);
+            self.settle(ending);
         }
+    }
+
+    fn settle(&self, ending: Ending) {
+        self.shared
+            .settle(self.command.id, ending, &self.lane.outcomes);
     }
 
     fn never_began(&self) -> Begun {

@@ -9,13 +9,17 @@ use std::{
     time::Duration,
 };
 
-use super::{DispatchLimits, WedgedHandler, ending::overloaded, execution::Execution};
+use super::{
+    DispatchLimits, LaneFigures, WedgedHandler, ending::overloaded, execution::Execution,
+    tally::OutcomeCounts,
+};
 use crate::{command::HandlerError, plugin::HandlerInfo, unpoisoned::lock};
 
 /// One command name's own capacity.
 pub(super) struct Lane {
     pub(super) name: Arc<str>,
     pub(super) plugin: Arc<str>,
+    pub(super) outcomes: Arc<OutcomeCounts>,
     concurrency: AtomicU32,
     slots: Mutex<Slots>,
     /// Grows by [`FORGIVEN_AFTER`] with every inline call that took too long,
@@ -52,10 +56,11 @@ pub(super) enum Entry {
 }
 
 impl Lane {
-    pub(super) fn new(handler: &HandlerInfo) -> Self {
+    pub(super) fn new(handler: &HandlerInfo, outcomes: Arc<OutcomeCounts>) -> Self {
         Self {
             name: handler.name.as_str().into(),
             plugin: handler.plugin.as_str().into(),
+            outcomes,
             concurrency: AtomicU32::new(1),
             slots: Mutex::default(),
             inline_faults: AtomicU32::new(0),
@@ -190,6 +195,19 @@ impl Lane {
             plugin: self.plugin.to_string(),
             lost_slots,
         })
+    }
+
+    pub(super) fn figures(&self) -> LaneFigures {
+        let slots = lock(&self.slots);
+        LaneFigures {
+            command: self.name.to_string(),
+            plugin: self.plugin.to_string(),
+            concurrency: self.concurrency(),
+            running: slots.taken - slots.lost,
+            wedged: slots.lost,
+            queued: slots.queue.len(),
+            scheduled: slots.scheduled,
+        }
     }
 
     fn concurrency(&self) -> u32 {

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::{WedgedHandler, lane::Lane};
+use super::{LaneFigures, WedgedHandler, lane::Lane, tally::Tally};
 use crate::plugin::HandlerInfo;
 
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub(super) struct Lanes {
 
 impl Lanes {
     /// The lane of a handler, brought up to date with what holds now.
-    pub(super) fn of(&self, handler: &HandlerInfo, concurrency: u32) -> Arc<Lane> {
+    pub(super) fn of(&self, handler: &HandlerInfo, concurrency: u32, tally: &Tally) -> Arc<Lane> {
         let known = {
             let lanes = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
             lanes
@@ -30,7 +30,7 @@ impl Lanes {
             match lanes.get(&handler.name).filter(|lane| lane.is_of(handler)) {
                 Some(lane) => Arc::clone(lane),
                 None => {
-                    let lane = Arc::new(Lane::new(handler));
+                    let lane = Arc::new(Lane::new(handler, tally.of(&handler.name)));
                     lanes.insert(handler.name.clone(), Arc::clone(&lane));
                     lane
                 }
@@ -38,6 +38,13 @@ impl Lanes {
         });
         lane.set_concurrency(concurrency);
         lane
+    }
+
+    pub(super) fn figures(&self) -> Vec<LaneFigures> {
+        let lanes = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        let mut figures: Vec<_> = lanes.values().map(|lane| lane.figures()).collect();
+        figures.sort_unstable();
+        figures
     }
 
     pub(super) fn wedged(&self) -> Vec<WedgedHandler> {

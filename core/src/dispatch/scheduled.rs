@@ -35,7 +35,8 @@ impl Shared {
                 "{} commands {:?} wait for their time already",
                 self.limits.scheduled, command.name
             );
-            self.reject(&command, ending::overloaded(&what, self.limits.retry_after));
+            let error = ending::overloaded(&what, self.limits.retry_after);
+            self.settle(command.id, ending::rejected(error), &lane.outcomes);
             return;
         }
         let scheduled = Arc::new(Scheduled {
@@ -77,9 +78,10 @@ impl Shared {
         let (shared, command) = (Arc::clone(self), Arc::clone(&scheduled.command));
         self.tasks.spawn_on(
             async move {
-                match shared.admit(&command).decision {
+                let admission = shared.admit(&command);
+                match admission.decision {
                     Ok((target, lane)) => shared.enter(command, target, lane),
-                    Err(error) => shared.reject(&command, error),
+                    Err(error) => shared.refuse(&command, error, admission.known),
                 }
             },
             &self.runtime,
@@ -99,6 +101,7 @@ impl Shared {
         self.settle(
             scheduled.command.id,
             ending::cancelled_before_start(&cancel),
+            &scheduled.lane.outcomes,
         );
     }
 

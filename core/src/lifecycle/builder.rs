@@ -1,6 +1,6 @@
 //! Puts the parts of a worker together.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use aegis_proto::cluster::v1::NodeRole;
 use serde_json::Value;
@@ -17,6 +17,7 @@ use crate::{
     drain::NodeState,
     identity::Identity,
     journal::Journal,
+    metrics::Listener,
     notify::ServiceManager,
     plugin::{PluginInfo, PluginState},
     pushed_config::{PluginConfigs, PushedConfig},
@@ -96,6 +97,7 @@ impl WorkerLifecycleBuilder {
         if !identity.enrolment().exists() {
             check_token(&config.controller)?;
         }
+        let metrics = config.telemetry.metrics.map(listen).transpose()?;
         let state = NodeState::new();
         let (pushed, sync_requests) =
             PushedConfig::open(identity.state().path(), config.plugins.clone())?;
@@ -132,6 +134,7 @@ impl WorkerLifecycleBuilder {
             sync_requests,
             service_manager: self.service_manager,
             health: watch::Sender::new(Health::Starting),
+            metrics,
         })
     }
 }
@@ -155,6 +158,22 @@ const fn role(role: NodeRole) -> &'static str {
         NodeRole::RelayCoordinator => "relay-coordinator",
         NodeRole::Worker | NodeRole::Unspecified => "worker",
     }
+}
+
+fn listen(address: SocketAddr) -> Result<Listener, BuildError> {
+    let listener =
+        Listener::bind(address).map_err(|source| BuildError::Metrics { address, source })?;
+    tracing::info!(
+        address = %listener.address(),
+        "serving /metrics, /healthz and /readyz over HTTP"
+    );
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            address = %listener.address(),
+            "metrics and health can be read from other machines, unencrypted and by anyone"
+        );
+    }
+    Ok(listener)
 }
 
 /// They are read again with each connection; what is wrong from the start is

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::{
     Health, LifecycleError, WorkerLifecycle, chain, local_outcomes,
     machine::{Action, Ended, Event, Machine, Settings},
+    pulse::Pulse,
     steps::{self, Operation, Step},
 };
 use crate::{
@@ -30,10 +31,11 @@ use crate::{
     control::ShutdownRequest,
     dispatch::{DispatchLimits, Dispatcher, FixedCommands},
     facts::NodeFacts,
+    metrics::Sources,
     notify::ServiceManager,
     policy::Policy,
     pushed_config::{SyncRequest, WorkerSettings},
-    session::{CommandSink, Inventory, Node, SessionEvent},
+    session::{CommandSink, Heartbeats, Inventory, Node, SessionEvent},
 };
 
 /// The machine's deadlines are on a clock that counts suspend, and timers are
@@ -64,6 +66,9 @@ pub(super) struct Driver {
     settings: watch::Receiver<WorkerSettings>,
     service_manager: ServiceManager,
     health: watch::Sender<Health>,
+    pulse: Arc<Pulse>,
+    /// Connections that were made.
+    connections: u64,
     /// Why the last step failed, for the log.
     trouble: String,
     farewell: String,
@@ -111,6 +116,7 @@ impl Driver {
             sync_requests,
             service_manager,
             health,
+            metrics,
         } = lifecycle;
         let dispatcher = Dispatcher::new(
             journal.clone(),
@@ -137,7 +143,18 @@ impl Driver {
             inventory: inventory.subscribe(),
             config: pushed.status(),
             unknown_messages: 0.into(),
+            heartbeats: Heartbeats::default(),
         });
+        let pulse = Arc::new(Pulse::new());
+        let mut tasks = JoinSet::new();
+        if let Some(listener) = metrics {
+            tasks.spawn(listener.serve(Sources {
+                node: node.clone(),
+                dispatcher: dispatcher.clone(),
+                catalog: catalog.clone(),
+                pulse: pulse.clone(),
+            }));
+        }
         Self {
             interval: watch::Sender::new(machine.interval()),
             machine,
@@ -151,11 +168,13 @@ impl Driver {
             renewal: None,
             ending: None,
             session_events: None,
-            tasks: JoinSet::new(),
+            tasks,
             sync_requests,
             settings: pushed.settings(),
             service_manager,
             health,
+            pulse,
+            connections: 0,
             trouble: String::new(),
             farewell: "the worker was told to stop".to_owned(),
             seen: Seen::default(),
@@ -223,10 +242,14 @@ impl Driver {
     }
 
     fn rest(&self) -> Duration {
+        let now = BootInstant::now();
         let deadline = self.machine.next_deadline();
-        deadline.map_or(LOOK_AGAIN, |deadline| {
-            deadline.since(BootInstant::now()).min(LOOK_AGAIN)
-        })
+        let red = self.machine.healthy_until().filter(|until| *until > now);
+        deadline
+            .into_iter()
+            .chain(red)
+            .min()
+            .map_or(LOOK_AGAIN, |until| until.since(now).min(LOOK_AGAIN))
     }
 
     fn woken(&mut self, woken: Woken) -> Option<Ended> {
@@ -288,6 +311,7 @@ impl Driver {
             Step::Event(event) => event,
             Step::Connected(client) => {
                 self.client = Some(client);
+                self.connections += 1;
                 Event::Connected
             }
             Step::Failed(error) => {
@@ -381,7 +405,8 @@ impl Driver {
         });
     }
 
-    async fn end(self, ended: Ended) -> Result<(), LifecycleError> {
+    async fn end(mut self, ended: Ended) -> Result<(), LifecycleError> {
+        self.pulse.end();
         let result = match ended {
             Ended::Clean => Ok(()),
             Ended::Banned => Err(LifecycleError::Banned),
@@ -400,6 +425,7 @@ impl Driver {
         if quiesced.is_err() {
             tracing::warn!("a plugin panicked at its end");
         }
+        self.tasks.shutdown().await;
         tracing::info!("worker ends");
         result
     }

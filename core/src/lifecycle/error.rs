@@ -1,6 +1,6 @@
 //! Why a worker does not begin to live, or does not go on.
 
-use std::{error::Error, io, path::PathBuf};
+use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 
 use crate::{
     catalog::CatalogError, client::EnrolmentRefusal, identity::IdentityError,
@@ -39,6 +39,17 @@ pub enum BuildError {
         key: &'static str,
         /// The file.
         path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing can be served at the address for metrics and health.
+    #[error(
+        "cannot serve metrics at {address}: end what listens there, or choose another address with --metrics or telemetry.metrics"
+    )]
+    Metrics {
+        /// As configured.
+        address: SocketAddr,
         /// Why not.
         #[source]
         source: io::Error,

@@ -16,6 +16,7 @@ use std::time::Duration;
 pub(crate) use action::{Action, Ended, Event, Notice, SessionEnd};
 use ending::Ending;
 use link::Link;
+pub(crate) use link::LinkStage;
 pub(crate) use settings::Settings;
 
 use super::backoff::Backoff;
@@ -54,6 +55,9 @@ struct TokenLife {
     expires_at: BootInstant,
     /// When to ask for the next one.
     renew_at: BootInstant,
+    /// From when on the node is not healthy: half of the margin before the end,
+    /// however often a renewal fails.
+    healthy_until: BootInstant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,11 +115,23 @@ impl Machine {
     /// Whether the node keeps its place in the cluster. It turns false while
     /// the old token still lasts: half of the margin before its end.
     pub(crate) fn is_healthy(&self, now: BootInstant) -> bool {
-        self.is_live()
-            && self.token.is_some_and(|token| {
-                let rest = token.expires_at.since(token.renew_at);
-                now < token.expires_at - rest / 2
-            })
+        self.healthy_until().is_some_and(|until| now < until)
+    }
+
+    /// When health turns red by the passing of time alone; `None` if it is.
+    pub(crate) fn healthy_until(&self) -> Option<BootInstant> {
+        let token = self.token.filter(|_| self.is_live())?;
+        Some(token.healthy_until)
+    }
+
+    /// When the token ends that the node has now.
+    pub(crate) fn token_expires_at(&self) -> Option<BootInstant> {
+        self.token.map(|token| token.expires_at)
+    }
+
+    /// How far the worker has come towards its controller.
+    pub(crate) const fn stage(&self) -> LinkStage {
+        self.link.stage()
     }
 
     /// When [`tick`](Self::tick) has something to do.
@@ -312,6 +328,7 @@ impl Machine {
             attested_at: now,
             expires_at,
             renew_at: expires_at - margin,
+            healthy_until: expires_at - margin / 2,
         });
         self.admitted = true;
         self.offer = Offer::Key;

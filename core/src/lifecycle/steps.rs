@@ -71,8 +71,14 @@ pub(super) async fn heartbeat(
         cpu_utilization_percent: load.cpu_percent,
     };
     match client.heartbeat(heartbeat, deadline).await {
-        Ok(response) => Step::Heartbeat(response),
-        Err(error) => Step::Failed(error),
+        Ok(response) => {
+            node.heartbeats.sent();
+            Step::Heartbeat(response)
+        }
+        Err(error) => {
+            node.heartbeats.failed();
+            Step::Failed(error)
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use aegis_proto::cluster::v1::{NodeCommand, PushConfigCommand, node_command::Com
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::Inventory;
+use super::{Heartbeats, Inventory};
 use crate::{
     command::{CancelReason, Command, CommandId},
     dispatch::{FixedCommand, FixedCommands},
@@ -44,6 +44,7 @@ pub(crate) struct Node {
     pub(crate) config: watch::Receiver<ConfigState>,
     /// Messages of a newer protocol, left unread.
     pub(crate) unknown_messages: AtomicU64,
+    pub(crate) heartbeats: Heartbeats,
 }
 
 impl Node {

@@ -58,14 +58,21 @@ pub(super) async fn send(
                 Message::ConfigStatus(wire::config_status(&config.borrow_and_update()))
             }
         };
-        if outbound
+        let is_heartbeat = matches!(message, Message::Heartbeat(_));
+        let sent = outbound
             .send(WorkerMessage {
                 message: Some(message),
             })
-            .await
-            .is_err()
-        {
-            return;
+            .await;
+        match (sent, is_heartbeat) {
+            (Ok(()), true) => node.heartbeats.sent(),
+            (Ok(()), false) => {}
+            (Err(_), heartbeat) => {
+                if heartbeat {
+                    node.heartbeats.failed();
+                }
+                return;
+            }
         }
     }
 }

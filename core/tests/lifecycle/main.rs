@@ -3,6 +3,7 @@
 mod controller;
 mod enrolment;
 mod fixed_contract;
+mod metrics;
 mod plugin;
 mod recovery;
 mod session;

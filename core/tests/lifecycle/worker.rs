@@ -1,6 +1,6 @@
 //! A worker under test.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use aegis_core::{
     config::{Config, Loader},
@@ -18,6 +18,7 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 pub struct Worker {
     pub node_id: String,
     pub public_key: [u8; 32],
+    pub metrics: Option<SocketAddr>,
     shutdown: watch::Sender<bool>,
     task: JoinHandle<Result<(), LifecycleError>>,
 }
@@ -68,6 +69,7 @@ impl Worker {
         Self {
             node_id: lifecycle.node_id().to_string(),
             public_key,
+            metrics: lifecycle.metrics_address(),
             shutdown,
             task: tokio::spawn(lifecycle.run(ended)),
         }

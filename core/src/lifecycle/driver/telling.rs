@@ -1,9 +1,11 @@
 //! What the log, the service manager and the program around the worker hear.
 
+use std::time::Instant;
+
 use super::Driver;
 use crate::{
     clock::BootInstant,
-    lifecycle::{Health, machine::Notice},
+    lifecycle::{Health, Vitals, machine::Notice},
 };
 
 impl Driver {
@@ -64,6 +66,14 @@ impl Driver {
         } else {
             Health::Starting
         };
+        self.pulse.tell(Vitals {
+            health,
+            link: self.machine.stage(),
+            healthy_until: self.machine.healthy_until(),
+            token_expires_at: self.machine.token_expires_at(),
+            reconnects: self.connections.saturating_sub(1),
+            turned_at: Some(Instant::now()),
+        });
         let changed = self
             .health
             .send_if_modified(|known| std::mem::replace(known, health) != health);

@@ -23,3 +23,53 @@ pub(super) enum Link {
         in_flight: bool,
     },
 }
+
+/// A [`Link`] by its name alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LinkStage {
+    Down,
+    Connecting,
+    Attesting,
+    Registering,
+    Opening,
+    Session,
+    Heartbeats,
+}
+
+impl Link {
+    pub(super) const fn stage(self) -> LinkStage {
+        match self {
+            Self::Down { .. } => LinkStage::Down,
+            Self::Connecting => LinkStage::Connecting,
+            Self::Attesting => LinkStage::Attesting,
+            Self::Registering => LinkStage::Registering,
+            Self::Opening => LinkStage::Opening,
+            Self::Session { .. } => LinkStage::Session,
+            Self::Unary { .. } => LinkStage::Heartbeats,
+        }
+    }
+}
+
+impl LinkStage {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Down,
+        Self::Connecting,
+        Self::Attesting,
+        Self::Registering,
+        Self::Opening,
+        Self::Session,
+        Self::Heartbeats,
+    ];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Connecting => "connecting",
+            Self::Attesting => "attesting",
+            Self::Registering => "registering",
+            Self::Opening => "opening",
+            Self::Session => "session",
+            Self::Heartbeats => "heartbeats",
+        }
+    }
+}

@@ -276,6 +276,23 @@ fn health_turns_red_while_the_old_token_still_lasts() {
 }
 
 #[test]
+fn health_stays_red_however_often_a_renewal_fails() {
+    let mut machine = enrolled();
+    open(&mut machine, START);
+    let mut now = START + HOUR - Duration::from_secs(120);
+    let mut failures = 0;
+    while machine.is_live() && now < START + HOUR {
+        machine.tick(now);
+        machine.handle(Event::Renewed(Err(failure(FailureKind::Unreachable))), now);
+        failures += 1;
+        let red = now >= START + HOUR - Duration::from_secs(60);
+        assert_eq!(machine.is_healthy(now), !red && machine.is_live());
+        now = machine.next_deadline().expect("it tries again");
+    }
+    assert!(failures > 3, "{failures}");
+}
+
+#[test]
 fn a_token_shorter_than_the_margin_is_not_renewed_all_the_time() {
     let mut machine = enrolled();
     machine.tick(START);
