@@ -1,6 +1,8 @@
 //! One permitted command, from its place in the queue to the return of its
 //! handler.
 
+mod sink;
+
 use std::{
     sync::{
         Arc, Mutex,
@@ -20,7 +22,7 @@ use crate::{
     command::{CancelReason, Command, HandlerError},
     drain::ActiveCommand,
     journal::Ending,
-    plugin::{Call, CallId, CallSink, Completion, Handler, PluginInstance, Started},
+    plugin::{Call, CallId, CallSink, Handler, PluginInstance, Started},
     unpoisoned::lock,
 };
 
@@ -329,7 +331,7 @@ impl Execution {
             Stage::Starting | Stage::Running if !state.abandoned => {
                 state.abandoned = true;
                 self.cancelled
-                    .store(code(CancelReason::Abandon), Ordering::Release);
+                    .store(sink::code(CancelReason::Abandon), Ordering::Release);
                 self.set_timer(&mut state, self.shared.limits.abandon_grace);
                 if let Some(call) = state.call {
                     self.tell(call, CancelReason::Abandon);
@@ -437,7 +439,7 @@ impl Execution {
     fn cancel_running(self: &Arc<Self>, state: &mut State, cancel: Cancel) {
         let reason = cancel.reason;
         state.cancel = Some(cancel);
-        self.cancelled.store(code(reason), Ordering::Release);
+        self.cancelled.store(sink::code(reason), Ordering::Release);
         self.set_timer(state, self.shared.limits.cancel_grace);
         if let Some(call) = state.call {
             self.tell(call, reason);
@@ -478,46 +480,5 @@ impl Execution {
     fn enlist(self: &Arc<Self>, state: &mut State) {
         state.enlisted = true;
         lock(&self.shared.live).insert(self.command.id, Live::Admitted(Arc::clone(self)));
-    }
-}
-
-impl CallSink for Execution {
-    fn progress(&self, permille: u32, note: &str) {
-        self.shared
-            .journal
-            .progress(self.command.id, permille, note);
-    }
-
-    fn output(&self, data: &[u8]) {
-        self.shared.journal.output(self.command.id, data);
-    }
-
-    fn complete(&self, completion: Completion) {
-        let Some(before) =
-            self.end(|cancel| ending::completed(completion, cancel, SystemTime::now()))
-        else {
-            return;
-        };
-        self.lane.free(before == Stage::GivenUp);
-        self.shared.pump(&self.lane);
-    }
-
-    fn cancelled(&self) -> Option<CancelReason> {
-        match self.cancelled.load(Ordering::Acquire) {
-            1 => Some(CancelReason::Requested),
-            2 => Some(CancelReason::Deadline),
-            3 => Some(CancelReason::Shutdown),
-            4 => Some(CancelReason::Abandon),
-            _ => None,
-        }
-    }
-}
-
-const fn code(reason: CancelReason) -> u8 {
-    match reason {
-        CancelReason::Requested => 1,
-        CancelReason::Deadline => 2,
-        CancelReason::Shutdown => 3,
-        CancelReason::Abandon => 4,
     }
 }
