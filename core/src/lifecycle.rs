@@ -1,6 +1,6 @@
 //! The life of a node: connect, attest, register, serve, renew, leave.
 //!
-//! What to do when is decided in [`machine`], which does no I/O; [`driver`]
+//! What to do when is decided in `machine`, which does no I/O; `driver`
 //! does it. [`WorkerLifecycle`] is what a program sees.
 
 mod backoff;
