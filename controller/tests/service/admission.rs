@@ -167,7 +167,11 @@ async fn missing_unknown_bound_and_revoked_tokens_are_refused_for_their_reason()
 
 #[tokio::test]
 async fn an_expired_token_is_refused() {
-    let controller = Controller::start().await;
+    let controller = Controller::start_with(|config| {
+        // It attests until the token has expired.
+        config.settings.attestations_per_minute = 1_000_000;
+    })
+    .await;
     let request = CreateEnrolmentTokenRequest {
         ttl: Some(prost_types::Duration {
             seconds: 1,
