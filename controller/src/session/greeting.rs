@@ -11,8 +11,8 @@ use aegis_proto::{
     CommandId, HELLO_PURPOSE, error_code,
     limits::NONCE_BYTES,
     worker::v1::{
-        Challenge, CommandState, ControllerMessage, Effect, Hello, Welcome, WorkerMessage, bye,
-        controller_message, worker_message::Message,
+        Bye, Challenge, CommandState, ControllerMessage, Effect, Hello, Welcome, WorkerMessage,
+        bye, controller_message, worker_message::Message,
     },
 };
 use subtle::ConstantTimeEq;
@@ -88,6 +88,26 @@ impl Controller {
             ));
         }
 
+        let ousted = {
+            let live = node.live();
+            live.session
+                .as_ref()
+                .is_some_and(|seat| seat.ousted(&hello.boot_id))
+        };
+        if ousted {
+            let bye = Bye {
+                reason: bye::Reason::Superseded.into(),
+                message: "a newer session of this node has taken its place and lives".into(),
+                retry_after: None,
+            };
+            say(out, controller_message::Message::Bye(bye)).await?;
+            return Err(Status::already_exists(format!(
+                "another worker with the id of node {} started later and is connected; stop one \
+                 of the two",
+                node.id
+            )));
+        }
+
         let held: HashSet<CommandId> = std::mem::take(&mut hello.held_command_ids)
             .iter()
             .filter_map(|id| id.parse().ok())
@@ -102,13 +122,15 @@ impl Controller {
             record.config_status = Some(config.clone());
         });
 
-        let seat = Arc::new(Seat::new());
-        let older = {
+        let (seat, older) = {
             let mut live = node.live();
             let mut pulse = live.pulse.clone();
             pulse.unary = false;
             live.hear(pulse, Instant::now(), time::now());
-            live.session.replace(Arc::clone(&seat))
+            let older = live.session.take();
+            let seat = Arc::new(Seat::taken(&hello.boot_id, older.as_deref()));
+            live.session = Some(Arc::clone(&seat));
+            (seat, older)
         };
         if let Some(older) = &older {
             older.end(

@@ -12,12 +12,18 @@ use uuid::Uuid;
 
 use crate::time::proto_duration;
 
+/// Processes that a seat remembers to have taken the place of.
+const MOST_OUSTED: usize = 16;
+
 /// A session as others see it. It holds no queue: a wake-up makes the session
 /// look at the store, an end is told once.
 #[derive(Debug)]
 pub struct Seat {
     /// Made anew for each session.
     pub id: Uuid,
+    boot_id: String,
+    /// The processes whose place it took, and those before them; newest last.
+    ousted: Vec<String>,
     wake: Notify,
     end: CancellationToken,
     left: CancellationToken,
@@ -25,15 +31,30 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// A seat that nobody has left.
-    pub fn new() -> Self {
+    /// The seat of a worker's process, in the place of `older`. Nobody has left it.
+    pub(super) fn taken(boot_id: &str, older: Option<&Self>) -> Self {
+        let mut ousted = older.map_or_else(Vec::new, |older| older.ousted.clone());
+        if let Some(older) = older.filter(|older| older.boot_id != boot_id) {
+            ousted.push(older.boot_id.clone());
+        }
+        // As many as there may be live workers with one node id.
+        let forgotten = ousted.len().saturating_sub(MOST_OUSTED);
+        ousted.drain(..forgotten);
         Self {
             id: Uuid::new_v4(),
+            boot_id: boot_id.to_owned(),
+            ousted,
             wake: Notify::new(),
             end: CancellationToken::new(),
             left: CancellationToken::new(),
             bye: Mutex::default(),
         }
+    }
+
+    /// Whether this session, or one whose place it took, already took the place
+    /// of that process: of two live workers the newer stays.
+    pub(super) fn ousted(&self, boot_id: &str) -> bool {
+        self.boot_id != boot_id && self.ousted.iter().any(|one| one == boot_id)
     }
 
     /// Makes the session look for what it has to send.
@@ -78,11 +99,5 @@ impl Seat {
     /// Marks the seat as left when dropped, however its session ends.
     pub(super) fn leave_on_drop(&self) -> DropGuard {
         self.left.clone().drop_guard()
-    }
-}
-
-impl Default for Seat {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -192,6 +192,44 @@ async fn a_newer_session_takes_the_place_of_an_older() {
 }
 
 #[tokio::test]
+async fn an_older_worker_does_not_take_the_place_back_while_the_newer_lives() {
+    let controller = Controller::start().await;
+    let node = controller.node().await;
+    let (first, second) = (node.hello(&["hello"]), node.hello(&["hello"]));
+    let mut older = node
+        .session(&controller, first.clone())
+        .await
+        .expect("welcome");
+    let mut newer = node
+        .session(&controller, second.clone())
+        .await
+        .expect("welcome");
+    older.bye().await;
+
+    let mut again = Session::connect(&controller).await.expect("a stream");
+    again
+        .greet(&node, first.clone())
+        .await
+        .expect("a challenge");
+    assert_eq!(again.bye().await.reason(), bye::Reason::Superseded);
+    let submitted = controller.submit(only(&node), "hello", "{}").await;
+    assert_eq!(newer.command().await.command_id, submitted.command_id);
+
+    // The same process may always come back: its old connection may be dead.
+    let mut newer = node.session(&controller, second).await.expect("welcome");
+    assert_eq!(newer.command().await.command_id, submitted.command_id);
+    drop(newer);
+    let closed = async {
+        let closed = "session-closed".to_owned();
+        while !controller.event_kinds().await.contains(&closed) {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(closed).await;
+    node.session(&controller, first).await.expect("welcome");
+}
+
+#[tokio::test]
 async fn what_a_node_does_not_hold_is_sent_again() {
     let controller = Controller::start().await;
     let node = controller.node().await;
