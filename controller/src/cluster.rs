@@ -54,8 +54,9 @@ impl NodeClusterService for ClusterApi {
         &self,
         request: Request<ChallengeNodeRequest>,
     ) -> Result<Response<ChallengeNodeResponse>, Status> {
+        let controller = Arc::clone(&self.controller);
         self.controller
-            .answer_challenge(request.into_inner())
+            .to_the_end(async move { controller.answer_challenge(request.into_inner()).await })
             .await
             .map(Response::new)
     }
@@ -64,8 +65,9 @@ impl NodeClusterService for ClusterApi {
         &self,
         request: Request<RegisterNodeRequest>,
     ) -> Result<Response<RegisterNodeResponse>, Status> {
+        let controller = Arc::clone(&self.controller);
         self.controller
-            .register(request.into_inner().envelope)
+            .to_the_end(async move { controller.register(request.into_inner().envelope).await })
             .await
             .map(Response::new)
     }
@@ -84,8 +86,9 @@ impl NodeClusterService for ClusterApi {
         &self,
         request: Request<DeregisterNodeRequest>,
     ) -> Result<Response<DeregisterNodeResponse>, Status> {
+        let controller = Arc::clone(&self.controller);
         self.controller
-            .deregister(request.into_inner().envelope)
+            .to_the_end(async move { controller.deregister(request.into_inner().envelope).await })
             .await
             .map(Response::new)
     }
@@ -103,8 +106,9 @@ impl NodeClusterService for ClusterApi {
         &self,
         request: Request<SyncConfigRequest>,
     ) -> Result<Response<SyncConfigResponse>, Status> {
+        let controller = Arc::clone(&self.controller);
         self.controller
-            .sync_config(request.into_inner().envelope)
+            .to_the_end(async move { controller.sync_config(request.into_inner().envelope).await })
             .await
             .map(Response::new)
     }
@@ -113,8 +117,9 @@ impl NodeClusterService for ClusterApi {
         &self,
         request: Request<PushConfigRequest>,
     ) -> Result<Response<PushConfigResponse>, Status> {
+        let controller = Arc::clone(&self.controller);
         self.controller
-            .push_config(request.into_inner().envelope)
+            .to_the_end(async move { controller.push_config(request.into_inner().envelope).await })
             .await
             .map(Response::new)
     }

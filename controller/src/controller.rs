@@ -1,18 +1,21 @@
 //! What all services share: one controller over one store.
 
 use std::{
+    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use aegis_proto::{CommandId, NodeId};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::Status;
 use uuid::Uuid;
 
 use crate::{
     auth::{Attempts, Challenges, NodeTokens, TokenError},
     directory::Directory,
     layers::{LayerStack, Layers},
+    status::internal,
     store::{NewEvent, SharedStore, StoreError},
     time,
     watch::Watchers,
@@ -21,6 +24,9 @@ use crate::{
 /// Open challenges at once. One holds well under 4 KiB but for its
 /// capabilities, whose size [`crate::cluster`] bounds.
 const MAX_CHALLENGES: usize = 10_000;
+
+/// Of an event's message. Nodes have a say in it, and many events are kept.
+const MAX_EVENT_BYTES: usize = 2 * 1024;
 
 /// Settings that the services need; [`crate::Config`] has their defaults.
 #[derive(Debug, Clone)]
@@ -109,6 +115,19 @@ impl Controller {
         }))
     }
 
+    /// Runs a changing call to its end, even where its caller goes away in the
+    /// middle: a call that ended between the commit and what follows it would
+    /// leave nodes, sessions and watchers that never hear of the change.
+    pub(crate) async fn to_the_end<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T, Status>> + Send + 'static,
+    ) -> Result<T, Status> {
+        match self.tasks.spawn(call).await {
+            Ok(answer) => answer,
+            Err(panic) => Err(internal(&panic)),
+        }
+    }
+
     /// Writes an event. One that can't be written is only logged: no caller
     /// fails because of it.
     pub(crate) async fn event(
@@ -118,7 +137,8 @@ impl Controller {
         command: Option<CommandId>,
         message: impl Into<String>,
     ) {
-        let message = message.into();
+        let mut message = message.into();
+        message.truncate(message.floor_char_boundary(MAX_EVENT_BYTES));
         tracing::info!(
             kind,
             node = node.map(tracing::field::display),

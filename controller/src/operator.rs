@@ -58,8 +58,10 @@ impl api::operator_service_server::OperatorService for OperatorApi {
         &self,
         request: Request<api::CreateEnrolmentTokenRequest>,
     ) -> Answer<api::CreateEnrolmentTokenResponse> {
-        let who = caller(&request)?;
-        self.create_token(who, request.into_inner())
+        let (api, who) = (self.clone(), caller(&request)?);
+        let request = request.into_inner();
+        self.controller
+            .to_the_end(async move { api.create_token(who, request).await })
             .await
             .map(Response::new)
     }
@@ -68,8 +70,10 @@ impl api::operator_service_server::OperatorService for OperatorApi {
         &self,
         request: Request<api::RevokeEnrolmentTokenRequest>,
     ) -> Answer<api::RevokeEnrolmentTokenResponse> {
-        let who = caller(&request)?;
-        self.revoke_token(who, request.into_inner())
+        let (api, who) = (self.clone(), caller(&request)?);
+        let request = request.into_inner();
+        self.controller
+            .to_the_end(async move { api.revoke_token(who, request).await })
             .await
             .map(Response::new)
     }
@@ -106,8 +110,10 @@ impl api::operator_service_server::OperatorService for OperatorApi {
         &self,
         request: Request<api::SubmitCommandRequest>,
     ) -> Answer<api::SubmitCommandResponse> {
-        let who = caller(&request)?;
-        self.submit(who, request.into_inner())
+        let (api, who) = (self.clone(), caller(&request)?);
+        let request = request.into_inner();
+        self.controller
+            .to_the_end(async move { api.submit(who, request).await })
             .await
             .map(Response::new)
     }
@@ -139,8 +145,10 @@ impl api::operator_service_server::OperatorService for OperatorApi {
         &self,
         request: Request<api::CancelCommandRequest>,
     ) -> Answer<api::CancelCommandResponse> {
-        let who = caller(&request)?;
-        self.cancel(who, request.into_inner())
+        let (api, who) = (self.clone(), caller(&request)?);
+        let request = request.into_inner();
+        self.controller
+            .to_the_end(async move { api.cancel(who, request).await })
             .await
             .map(Response::new)
     }
@@ -149,8 +157,10 @@ impl api::operator_service_server::OperatorService for OperatorApi {
         &self,
         request: Request<api::SetConfigRequest>,
     ) -> Answer<api::SetConfigResponse> {
-        let who = caller(&request)?;
-        self.set_config_layer(who, request.into_inner())
+        let (api, who) = (self.clone(), caller(&request)?);
+        let request = request.into_inner();
+        self.controller
+            .to_the_end(async move { api.set_config_layer(who, request).await })
             .await
             .map(Response::new)
     }
@@ -166,16 +176,22 @@ impl api::operator_service_server::OperatorService for OperatorApi {
         &self,
         request: Request<api::BanNodeRequest>,
     ) -> Answer<api::BanNodeResponse> {
-        let who = caller(&request)?;
-        self.ban(who, request.into_inner()).await.map(Response::new)
+        let (api, who) = (self.clone(), caller(&request)?);
+        let request = request.into_inner();
+        self.controller
+            .to_the_end(async move { api.ban(who, request).await })
+            .await
+            .map(Response::new)
     }
 
     async fn unban_node(
         &self,
         request: Request<api::UnbanNodeRequest>,
     ) -> Answer<api::UnbanNodeResponse> {
-        let who = caller(&request)?;
-        self.unban(who, request.into_inner())
+        let (api, who) = (self.clone(), caller(&request)?);
+        let request = request.into_inner();
+        self.controller
+            .to_the_end(async move { api.unban(who, request).await })
             .await
             .map(Response::new)
     }
@@ -184,8 +200,10 @@ impl api::operator_service_server::OperatorService for OperatorApi {
         &self,
         request: Request<api::EvictNodeRequest>,
     ) -> Answer<api::EvictNodeResponse> {
-        let who = caller(&request)?;
-        self.evict(who, request.into_inner())
+        let (api, who) = (self.clone(), caller(&request)?);
+        let request = request.into_inner();
+        self.controller
+            .to_the_end(async move { api.evict(who, request).await })
             .await
             .map(Response::new)
     }

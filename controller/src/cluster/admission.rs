@@ -185,10 +185,18 @@ impl Controller {
             facts: None,
             config_status: None,
         };
-        self.store
+        let enrolled = self
+            .store
             .enrol(&hash(&candidate.enrolment_token), &record, now)
-            .await?
-            .map_err(|refusal| refuse_enrolment(refusal, candidate.id))?;
+            .await?;
+        if let Err(refusal) = enrolled {
+            // An earlier attempt of this node, whose answer it did not wait
+            // for, may have spent the token meanwhile.
+            if refusal == TokenRefusal::Spent && self.is_known(candidate)? {
+                return self.readmit(candidate).await;
+            }
+            return Err(refuse_enrolment(refusal, candidate.id));
+        }
         self.directory.add(record);
         let message = format!("enrolled as {}", role_name(candidate.role));
         self.event("node-enrolled", Some(candidate.id), None, message)

@@ -1,6 +1,6 @@
 //! Heartbeat: liveness in, pending commands out.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use aegis_proto::cluster::v1::{NodeHeartbeatInner, NodeHeartbeatResponse, SealNodeEnvelope};
 use tonic::Status;
@@ -13,7 +13,7 @@ use crate::{
 
 impl Controller {
     pub(crate) async fn heartbeat(
-        &self,
+        self: &Arc<Self>,
         envelope: Option<SealNodeEnvelope>,
     ) -> Result<NodeHeartbeatResponse, Status> {
         let opened = self.open_registered::<NodeHeartbeatInner>(envelope)?;
@@ -22,7 +22,17 @@ impl Controller {
         if !node.may_have_commands() || node.session().is_some() {
             return Ok(NodeHeartbeatResponse::default());
         }
-        let pending_commands = self.pending(&node, inner.status()).await?;
+        let controller = Arc::clone(self);
+        let pending_commands = self
+            .to_the_end(async move {
+                let pending = controller.pending(&node, inner.status()).await;
+                if pending.is_err() {
+                    // Nobody looked to the end.
+                    node.wake();
+                }
+                pending
+            })
+            .await?;
         Ok(NodeHeartbeatResponse { pending_commands })
     }
 

@@ -139,6 +139,17 @@ impl Controller {
                 None,
             );
         }
+        // Whoever bans or evicts a node ends the session that it has then: this
+        // one may have come a moment later.
+        let evicted = self
+            .directory
+            .find(node.id)
+            .is_none_or(|known| !Arc::ptr_eq(&known, &node));
+        if evicted {
+            seat.end(bye::Reason::Evicted, "the node was evicted", None);
+        } else if let Some(reason) = &node.record().banned {
+            seat.end(bye::Reason::Banned, reason, None);
+        }
         self.directory.tell(node.id);
         let half_life = u64::try_from(opened.token.expires - time::now() / 1000).unwrap_or(0) / 2;
         let session = Session {

@@ -1,5 +1,6 @@
 //! The controller over a real loopback socket, tried by generated clients.
 
+mod abandoned_calls;
 mod admission;
 mod commands;
 mod config;
