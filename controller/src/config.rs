@@ -6,6 +6,7 @@ mod reader;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -120,6 +121,24 @@ impl Config {
     }
 }
 
+/// Of node security tokens. They tell their expiry in whole seconds; a shorter
+/// life would be over before its node could renew it.
+pub(crate) const TOKEN_TTL: RangeInclusive<Duration> =
+    Duration::from_secs(2)..=Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How long a node security token may live.
+///
+/// # Errors
+/// What was expected.
+pub fn parse_token_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = parse_duration(text)?;
+    if TOKEN_TTL.contains(&ttl) {
+        return Ok(ttl);
+    }
+    let (low, high) = (TOKEN_TTL.start(), TOKEN_TTL.end());
+    Err(format!("{ttl:?} is not from {low:?} to {high:?}"))
+}
+
 /// A duration as `30s`, `500ms`, `2m`, `1h` or `7d`.
 ///
 /// # Errors
@@ -142,4 +161,19 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .checked_mul(milliseconds)
         .map(Duration::from_millis)
         .ok_or_else(expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_no_node_could_renew_in_time_is_refused() {
+        for bad in ["0s", "1s", "1999ms", "31d"] {
+            parse_token_ttl(bad).expect_err(bad);
+        }
+        for good in ["2s", "1h", "30d"] {
+            parse_token_ttl(good).expect(good);
+        }
+    }
 }

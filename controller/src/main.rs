@@ -6,7 +6,7 @@ use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode, tim
 
 use aegis_controller::{
     Config, Server,
-    config::{LogFormat, parse_duration},
+    config::{LogFormat, parse_token_ttl},
 };
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -57,7 +57,7 @@ struct Options {
     database: Option<String>,
     /// How long a node's security token lives [default: 1h]
     #[arg(long, global = true, env = "AEGIS_CONTROLLER_TOKEN_TTL", value_name = "DURATION",
-          value_parser = parse_duration)]
+          value_parser = parse_token_ttl)]
     token_ttl: Option<Duration>,
     /// A TOML file with all settings
     #[arg(

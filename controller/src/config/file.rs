@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
-    Config, LogFormat, Tls,
+    Config, LogFormat, TOKEN_TTL, Tls,
     reader::{Fault, Reader, Section},
 };
 use crate::auth::role_name;
@@ -109,7 +109,7 @@ fn lifecycle(section: &mut Section<'_, '_>, config: &mut Config) {
     section.set(
         "token_ttl",
         &mut settings.token_ttl,
-        between(s(2), DAY * 30),
+        between(*TOKEN_TTL.start(), *TOKEN_TTL.end()),
     );
     section.set(
         "challenge_ttl",

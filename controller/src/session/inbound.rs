@@ -13,6 +13,10 @@ use tonic::Status;
 use super::{Session, receipt};
 use crate::{command::Step, directory::Pulse, store::Finished};
 
+/// No handler writes as much. Beyond it an offset is no offset, and sums with
+/// it would overflow.
+const MAX_OUTPUT_OFFSET: u64 = 1 << 60;
+
 impl Session {
     pub(super) async fn take(&mut self, message: WorkerMessage) -> Result<(), Status> {
         match message.message {
@@ -52,7 +56,9 @@ impl Session {
                     .await?;
             }
             Update::Progress(progress) => self.controller.watchers.progressed(id, progress),
-            Update::Output(chunk) if chunk.data.len() <= MAX_CHUNK_BYTES => {
+            Update::Output(chunk)
+                if chunk.data.len() <= MAX_CHUNK_BYTES && chunk.offset <= MAX_OUTPUT_OFFSET =>
+            {
                 self.controller.watchers.wrote(id, &chunk);
             }
             Update::Output(_) => self.unknown += 1,

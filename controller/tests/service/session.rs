@@ -149,6 +149,28 @@ async fn a_watcher_sees_states_progress_and_output_in_order() {
 }
 
 #[tokio::test]
+async fn output_at_an_absurd_offset_disturbs_nobody() {
+    let controller = Controller::start().await;
+    let node = controller.node().await;
+    let mut session = node
+        .session(&controller, node.hello(&["hello"]))
+        .await
+        .expect("a session");
+    controller.submit(only(&node), "hello", "{}").await;
+    let command = session.command().await;
+    for offset in [u64::MAX - 2, u64::MAX, 0] {
+        let chunk = OutputChunk {
+            offset,
+            data: b"some output".to_vec(),
+        };
+        session.update(&command, Update::Output(chunk)).await;
+    }
+    let result = node.result(&command, CommandState::Succeeded, "{}");
+    session.send(FromWorker::CommandResult(result)).await;
+    assert_eq!(session.ack().await, command.command_id);
+}
+
+#[tokio::test]
 async fn a_late_watcher_gets_what_is_kept() {
     let controller = Controller::start().await;
     let node = controller.node().await;
