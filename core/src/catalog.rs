@@ -161,14 +161,21 @@ impl Catalog {
         }
     }
 
-    /// All handlers, enabled or not, by name.
+    /// All handlers, enabled or not, by name. Of several of one name the one
+    /// that is served comes first, so that whoever looks for a name finds it.
     pub fn handlers(&self) -> Vec<HandlerInfo> {
         let named = self.by_name.values().map(|named| match named {
             Named::Enabled(handler) => &handler.info,
             Named::Disabled { info, .. } => info,
         });
         let mut all: Vec<HandlerInfo> = named.chain(&self.passed_over).cloned().collect();
-        all.sort_by(|a, b| (&a.name, &a.plugin).cmp(&(&b.name, &b.plugin)));
+        all.sort_by(|a, b| {
+            (&a.name, a.disabled.is_some(), &a.plugin).cmp(&(
+                &b.name,
+                b.disabled.is_some(),
+                &b.plugin,
+            ))
+        });
         all
     }
 

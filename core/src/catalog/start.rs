@@ -5,7 +5,9 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
 };
 
 use super::{
@@ -18,6 +20,10 @@ use crate::{
     manifest::HostInterface,
     plugin::{self, Descriptor, Facilities, Handler, Hosted, Hosting, PluginInstance, PluginState},
 };
+
+/// A plugin that takes longer to give its schemas is given up. Its thread stays
+/// behind.
+const SCHEMAS_LIMIT: Duration = Duration::from_secs(10);
 
 /// Starts every plugin that is active and puts the handlers under their names.
 pub(super) fn start(
@@ -124,9 +130,8 @@ fn start_one(
         ))
     })?;
     let (descriptor, request_schemas) = open(found, &options.state_dir)?;
-    for claim in claims.iter_mut().filter(|claim| claim.plugin == index) {
-        complete_schemas(claim, &descriptor);
-    }
+    let claims = claims.iter_mut().filter(|claim| claim.plugin == index);
+    complete_schemas(&id, claims.collect(), descriptor).map_err(failed)?;
     let config = options.plugins.by_name.get(&id);
     Hosted::start(Hosting {
         descriptor,
@@ -184,15 +189,41 @@ fn open(found: &mut Found, state_dir: &Path) -> Result<Opened, PluginState> {
     Ok((descriptor, schemas))
 }
 
-fn complete_schemas(claim: &mut Claim, descriptor: &Descriptor) {
-    let info = &mut claim.info;
-    if info.request_schema.is_some() && info.response_schema.is_some() {
-        return;
+/// Asks the plugin for the schemas that its manifest leaves out. On a thread of
+/// its own: this runs the plugin, and it may never answer.
+fn complete_schemas(
+    id: &str,
+    mut claims: Vec<&mut Claim>,
+    descriptor: Descriptor,
+) -> Result<(), Refusal> {
+    let fail = |reason: String| Refusal::new(Check::Create, reason, "report it to its author");
+    claims.retain(|claim| {
+        claim.info.request_schema.is_none() || claim.info.response_schema.is_none()
+    });
+    if claims.is_empty() {
+        return Ok(());
     }
-    if let Some((request, response)) = descriptor.schemas(claim.index) {
-        info.request_schema = info.request_schema.take().or(request);
-        info.response_schema = info.response_schema.take().or(response);
+    let handlers: Vec<u32> = claims.iter().map(|claim| claim.index).collect();
+    let (answer, answered) = mpsc::sync_channel(1);
+    thread::Builder::new()
+        .name(format!("schemas-{id}"))
+        .spawn(move || {
+            let schemas = handlers.into_iter().map(|index| descriptor.schemas(index));
+            // Nobody listens any more if this took too long.
+            let _ = answer.send(schemas.collect::<Vec<_>>());
+        })
+        .map_err(|error| fail(format!("no thread to ask it for its schemas on: {error}")))?;
+    let schemas = answered
+        .recv_timeout(SCHEMAS_LIMIT)
+        .map_err(|_| fail(format!("it did not give its schemas in {SCHEMAS_LIMIT:?}")))?;
+    for (claim, schemas) in claims.into_iter().zip(schemas) {
+        if let Some((request, response)) = schemas {
+            let info = &mut claim.info;
+            info.request_schema = info.request_schema.take().or(request);
+            info.response_schema = info.response_schema.take().or(response);
+        }
     }
+    Ok(())
 }
 
 /// `plugins/ID` below the worker's own, for this user alone.

@@ -16,6 +16,8 @@ use super::Completion;
 
 const MAX_MESSAGE_BYTES: usize = 8 * 1024;
 const MAX_CODE_BYTES: usize = 64;
+/// What `serde_json` reads, and so everyone behind us.
+const MAX_DEPTH: usize = 127;
 
 /// The end of a call. `None`: the plugin gave a length that cannot be true.
 pub(super) fn completion(status: u32, document: Option<&[u8]>) -> Completion {
@@ -56,7 +58,32 @@ fn response(document: Option<&[u8]>) -> Result<Bytes, HandlerError> {
     })?;
     serde_json::from_str::<IgnoredAny>(text)
         .map_err(|error| fault(format!("its response is not JSON: {error}")))?;
+    if depth(document) > MAX_DEPTH {
+        return Err(fault(format!(
+            "its response is nested more than {MAX_DEPTH} deep, which JSON readers refuse"
+        )));
+    }
     Ok(Bytes::copy_from_slice(document))
+}
+
+/// How deep a JSON document is nested.
+fn depth(document: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in document {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// An error document, read so that something remains of the worst: a text that
@@ -143,6 +170,22 @@ mod tests {
             assert!(message.contains(says), "{message}");
         }
         assert!(fault_of(completion(77, Some(b"{}"))).contains("77"));
+    }
+
+    #[test]
+    fn a_response_is_nested_no_deeper_than_anyone_reads() {
+        for brackets in [MAX_DEPTH, MAX_DEPTH + 1] {
+            let document = format!("{}{}", "[".repeat(brackets), "]".repeat(brackets));
+            let readable = serde_json::from_str::<Value>(&document).is_ok();
+            let taken = matches!(
+                completion(AEGIS_STATUS_OK, Some(document.as_bytes())),
+                Completion::Succeeded(_)
+            );
+            assert_eq!((readable, taken), (brackets == MAX_DEPTH, readable));
+        }
+        let text = format!("{:?}", "[\\\"{".repeat(MAX_DEPTH));
+        assert!(serde_json::from_str::<Value>(&text).is_ok());
+        assert_eq!(depth(text.as_bytes()), 0);
     }
 
     #[test]

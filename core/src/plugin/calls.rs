@@ -57,11 +57,13 @@ pub(super) enum Stray {
 /// A completion and whom to tell.
 pub(super) type Delivery = (Arc<dyn CallSink>, Completion);
 
-/// What a call that is over leaves behind.
-pub(super) struct Ended {
+/// What a call that is over leaves behind. To be dropped without a lock: its
+/// owner may be an instance's last one, and to drop that runs the plugin.
+pub(super) struct Ended<O> {
     pub(super) sink: Arc<dyn CallSink>,
     /// The completion that came before `start` had answered.
     pub(super) early: Option<Completion>,
+    _owner: Option<O>,
 }
 
 struct Shard<O> {
@@ -160,7 +162,7 @@ impl<O: Clone> Calls<O> {
 
     /// `start` answered that the call is pending. What completed it before
     /// that is answered here, and then it is over.
-    pub(super) fn pending(&self, id: CallId) -> Option<Ended> {
+    pub(super) fn pending(&self, id: CallId) -> Option<Ended<O>> {
         let mut shard = self.shard(shard_of(id));
         let live = shard.live(id)?;
         if matches!(live.phase, Phase::Starting(Some(_))) {
@@ -171,12 +173,12 @@ impl<O: Clone> Calls<O> {
     }
 
     /// Takes a call out whose end the host knows from elsewhere.
-    pub(super) fn withdraw(&self, id: CallId) -> Option<Ended> {
+    pub(super) fn withdraw(&self, id: CallId) -> Option<Ended<O>> {
         self.end(&mut self.shard(shard_of(id)), id, Stray::Double)
     }
 
     /// Takes a call out that is given up.
-    pub(super) fn abandon(&self, id: CallId) -> Option<Ended> {
+    pub(super) fn abandon(&self, id: CallId) -> Option<Ended<O>> {
         self.end(&mut self.shard(shard_of(id)), id, Stray::Late)
     }
 
@@ -209,6 +211,7 @@ impl<O: Clone> Calls<O> {
             };
         }
         let ended = self.end(&mut shard, id, Stray::Double);
+        drop(shard);
         Ok(ended.map(|ended| (ended.sink, completion)))
     }
 
@@ -242,7 +245,7 @@ impl<O: Clone> Calls<O> {
     }
 
     /// Takes out all calls of an instance.
-    pub(super) fn end_all(&self, number: InstanceNumber) -> Vec<Ended> {
+    pub(super) fn end_all(&self, number: InstanceNumber) -> Vec<Ended<O>> {
         let mut ended = Vec::new();
         for shard in &self.shards {
             let mut shard = lock(shard);
@@ -273,7 +276,7 @@ impl<O: Clone> Calls<O> {
         self.shard(shard_of(id)).live(id).map(run)
     }
 
-    fn end(&self, shard: &mut Shard<O>, id: CallId, next: Stray) -> Option<Ended> {
+    fn end(&self, shard: &mut Shard<O>, id: CallId, next: Stray) -> Option<Ended<O>> {
         shard.live(id)?;
         let index = slot_of(id);
         let State::Live(live) = mem::replace(&mut shard.slots[index].state, State::Over(next))
@@ -288,6 +291,7 @@ impl<O: Clone> Calls<O> {
         Some(Ended {
             sink: live.sink,
             early,
+            _owner: live.owner.map(|(_, owner)| owner),
         })
     }
 
@@ -400,6 +404,43 @@ mod tests {
         assert!(calls.abandon(id).is_some());
         assert_eq!(calls.complete(number, id, done()).err(), Some(Stray::Late));
         assert_eq!(calls.live_of(number), 0);
+    }
+
+    #[test]
+    fn an_owner_is_dropped_when_the_table_can_be_asked_again() {
+        /// As an instance whose end writes to the log.
+        #[derive(Clone)]
+        struct Talkative(Arc<LastWords>);
+        struct LastWords(std::sync::Weak<Calls<Talkative>>, Mutex<Option<CallId>>);
+        impl Drop for LastWords {
+            fn drop(&mut self) {
+                if let (Some(calls), Some(id)) = (self.0.upgrade(), *lock(&self.1)) {
+                    let shard = calls.shards[shard_of(id)].try_lock();
+                    assert!(shard.is_ok(), "dropped under the lock");
+                }
+            }
+        }
+        let calls = Arc::new(Calls::new());
+        let number = InstanceNumber::next();
+        let open = || {
+            let owner = Talkative(Arc::new(LastWords(
+                Arc::downgrade(&calls),
+                Mutex::default(),
+            )));
+            let command = CommandId::from_uuid(uuid::Uuid::nil());
+            let id = calls
+                .insert(Some((number, owner.clone())), command, Arc::new(Deaf))
+                .expect("room");
+            *lock(&owner.0.1) = Some(id);
+            id
+        };
+        let id = open();
+        assert!(calls.pending(id).is_none());
+        assert!(calls.complete(number, id, done()).is_ok());
+        assert!(calls.abandon(open()).is_some());
+        assert!(calls.withdraw(open()).is_some());
+        open();
+        assert_eq!(calls.end_all(number).len(), 1);
     }
 
     #[test]

@@ -101,7 +101,8 @@ impl Hosted {
         };
         // Only this function sets it.
         let _ = hosted.side.on_panic.set(Box::new(hook));
-        hosted.current.store(Some(hosted.create()?));
+        let config = hosted.config().clone();
+        hosted.current.store(Some(hosted.create(config)?));
         Ok(hosted)
     }
 
@@ -119,9 +120,9 @@ impl Hosted {
 
     /// Makes an instance on a thread of its own, so that a plugin that never
     /// answers does not hold up anyone for ever.
-    pub(super) fn create(&self) -> Result<Arc<Instance>, HandlerError> {
+    pub(super) fn create(&self, config: String) -> Result<Arc<Instance>, HandlerError> {
         let seed = Seed {
-            config: self.config().clone(),
+            config,
             node: self.node.clone(),
             state_dir: self.state_dir.clone(),
         };
@@ -255,7 +256,20 @@ impl Hosted {
         }
     }
 
-    fn config(&self) -> MutexGuard<'_, String> {
+    /// Gives a new instance the config that came while it was made from another.
+    pub(super) fn catch_up(&self, instance: &Instance, made_from: &str) {
+        let kept = self.config();
+        if *kept != made_from
+            && let Err(error) = instance.reconfigure(&kept)
+        {
+            tracing::error!(
+                plugin = self.side.id, %error,
+                "a new instance of the plugin refused the config that the one before it had taken"
+            );
+        }
+    }
+
+    pub(super) fn config(&self) -> MutexGuard<'_, String> {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

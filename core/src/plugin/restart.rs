@@ -228,9 +228,10 @@ impl Hosted {
 
     fn replace(&self, old: Arc<Instance>) {
         while self.restart.wait() {
-            match self.create() {
+            let config = self.config().clone();
+            match self.create(config.clone()) {
                 Ok(instance) => {
-                    self.take_over(&instance);
+                    self.take_over(&instance, &config);
                     break;
                 }
                 Err(error) => self.not_created(&error),
@@ -239,7 +240,7 @@ impl Hosted {
         self.retire(&old);
     }
 
-    fn take_over(&self, instance: &Arc<Instance>) {
+    fn take_over(&self, instance: &Arc<Instance>, made_from: &str) {
         let parked = {
             let mut state = self.restart.state();
             if state.closing {
@@ -252,6 +253,7 @@ impl Hosted {
             self.current.store(Some(Arc::clone(instance)));
             mem::take(&mut state.parked)
         };
+        self.catch_up(instance, made_from);
         tracing::info!(
             plugin = self.side.id,
             waiting = parked.len(),

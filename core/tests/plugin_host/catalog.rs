@@ -56,6 +56,7 @@ fn a_command_that_two_plugins_claim_is_served_by_the_one_the_config_names() {
         .filter(|handler| handler.name == "shared")
         .collect();
     assert_eq!(shared.len(), 2, "both are listed");
+    assert_eq!(shared[0].plugin, "b", "the one that is served comes first");
     assert!(
         shared
             .iter()
