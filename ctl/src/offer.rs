@@ -71,7 +71,9 @@ impl Offers {
             offers
                 .known
                 .extend(node.handlers.iter().map(|it| it.name.clone()));
-            match node.handlers.into_iter().find(|it| it.name == command) {
+            // A node may have several by one name and serves one at the most.
+            let named = node.handlers.into_iter().filter(|it| it.name == command);
+            match named.min_by_key(|it| !it.enabled) {
                 Some(spec) if spec.enabled => offers.enabled.push(Offer { node_id, spec }),
                 Some(spec) => offers.disabled.push(Offer { node_id, spec }),
                 None if silent => offers.silent.push(node_id),
@@ -195,6 +197,11 @@ mod tests {
             required(vec![node("a", &[])]),
             Ok(()),
             "it never said what it has"
+        );
+        assert_eq!(
+            required(vec![node("a", &[("hello", false), ("hello", true)])]),
+            Ok(()),
+            "one of several plugins serves it"
         );
         let some_disabled = vec![
             node("a", &[("hello", true)]),
