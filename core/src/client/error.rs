@@ -167,8 +167,11 @@ impl ClientError {
         if error.message.is_empty() {
             error.message = status.code().description().to_owned();
         }
-        if status.source().is_some() {
-            error.source = Some(status.into());
+        // The status itself would repeat its message and dump its causes; of
+        // these the first one says what happened.
+        let causes = std::iter::successors(status.source(), |cause| (*cause).source());
+        if let Some(first) = causes.last() {
+            error.source = Some(first.to_string().into());
         }
         error
     }
@@ -242,6 +245,19 @@ impl Error for ClientError {
 }
 
 impl EnrolmentRefusal {
+    /// What is wrong.
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::TokenMissing => "it does not know the node, and no enrolment token was given",
+            Self::TokenUnknown => "the enrolment token is unknown to it or was revoked",
+            Self::TokenSpent => "the enrolment token was used before",
+            Self::TokenExpired => "the enrolment token has expired",
+            Self::TokenOfAnotherNode => "the enrolment token is for another node",
+            Self::KeyMismatch => "it knows another key of this node",
+            Self::Unspecified => "it does not say why",
+        }
+    }
+
     /// What the operator can do about it.
     pub const fn advice(self) -> &'static str {
         match self {

@@ -71,7 +71,7 @@ pub enum LifecycleError {
     )]
     Banned,
     /// The node was never enrolled, and it was not admitted.
-    #[error("the controller did not admit this node: {}", .0.advice())]
+    #[error("the controller did not admit this node: {}; {}", .0.why(), .0.advice())]
     NotAdmitted(EnrolmentRefusal),
 }
 
