@@ -222,16 +222,7 @@ fn kind_of_code(rpc: &'static str, code: Code) -> FailureKind {
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let advice = match self.failure.kind {
-            FailureKind::EnrolmentRefused(refusal) => refusal.advice(),
-            FailureKind::Banned => "an operator has to lift the ban",
-            _ => "",
-        };
-        write!(f, "{}: {}", self.rpc, self.message)?;
-        if !advice.is_empty() {
-            write!(f, " ({advice})")?;
-        }
-        Ok(())
+        write!(f, "{}: {}", self.rpc, self.message)
     }
 }
 
