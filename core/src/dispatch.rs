@@ -93,8 +93,7 @@ struct Shared {
     limits: DispatchLimits,
     lanes: Lanes,
     tally: Tally,
-    /// Commands that wait or whose handler has not returned, but for those that
-    /// run inline on the thread that submitted them.
+    /// Commands that wait or whose handler has not returned.
     live: Mutex<IdMap<Live>>,
     timers: Timers,
     /// Commands without an outcome.
@@ -467,7 +466,10 @@ impl Shared {
     /// Has the plugins' hosts forget calls that were given up on, so that a
     /// late completion reaches nobody.
     fn forget_calls(&self) {
-        for live in std::mem::take(&mut *lock(&self.live)).into_values() {
+        // Not in the head of the loop: the lock would be held through its body,
+        // and a call that ends now takes it while it holds its own.
+        let live = std::mem::take(&mut *lock(&self.live));
+        for live in live.into_values() {
             if let Live::Admitted(execution) = live {
                 execution.forget();
             }

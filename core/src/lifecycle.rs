@@ -91,7 +91,7 @@ impl WorkerLifecycle {
     ///
     /// Outside a tokio runtime.
     pub async fn run(self, shutdown: watch::Receiver<bool>) -> Result<(), LifecycleError> {
-        driver::Driver::new(self).run(shutdown).await
+        driver::Driver::new(self)?.run(shutdown).await
     }
 
     /// The node's id.

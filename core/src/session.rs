@@ -6,6 +6,7 @@
 
 mod heartbeats;
 mod inbound;
+mod intake;
 mod inventory;
 mod node;
 mod opening;
@@ -25,6 +26,7 @@ use crate::{
 };
 
 pub(crate) use heartbeats::Heartbeats;
+pub(crate) use intake::Intake;
 pub use inventory::Inventory;
 pub(crate) use node::{CommandSink, Node};
 

@@ -172,13 +172,14 @@ impl Execution {
             return self.never_began();
         }
         self.shared.journal.running(command.id, started_at, 1);
-        if !self.blocks {
-            return self.start(started_at);
-        }
         {
+            // Before the start: it may be the start that never returns.
             let mut state = lock(&self.state);
             self.enlist(&mut state);
             self.set_timer(&mut state, self.target.timeout);
+        }
+        if !self.blocks {
+            return self.start(started_at);
         }
         let execution = Arc::clone(self);
         self.shared.runtime.spawn_blocking(move || {
@@ -233,6 +234,7 @@ impl Execution {
         match before {
             Some(Stage::GivenUp) => {
                 self.lane.free(true);
+                self.shared.pump(&self.lane);
                 Begun::Pending
             }
             Some(_) => Begun::Over,
@@ -248,12 +250,6 @@ impl Execution {
             match state.stage {
                 Stage::Starting => {
                     state.stage = Stage::Running;
-                    if !self.blocks {
-                        self.enlist(&mut state);
-                    }
-                    if state.timer.is_none() {
-                        self.set_timer(&mut state, self.target.timeout);
-                    }
                 }
                 // It completed before `start` returned.
                 Stage::Over => return,

@@ -26,7 +26,6 @@ use crate::{
     catalog::Catalog,
     client::NodeClusterClient,
     clock::BootInstant,
-    command::{CancelReason, Command, CommandId},
     config::Config,
     control::ShutdownRequest,
     dispatch::{DispatchLimits, Dispatcher, FixedCommands},
@@ -35,7 +34,7 @@ use crate::{
     notify::ServiceManager,
     policy::Policy,
     pushed_config::{SyncRequest, WorkerSettings},
-    session::{CommandSink, Heartbeats, Inventory, Node, SessionEvent},
+    session::{Heartbeats, Intake, Inventory, Node, SessionEvent},
 };
 
 /// The machine's deadlines are on a clock that counts suspend, and timers are
@@ -92,18 +91,8 @@ enum Woken {
     Time,
 }
 
-impl CommandSink for Dispatcher {
-    fn submit(&self, command: Command) {
-        Dispatcher::submit(self, command);
-    }
-
-    fn cancel(&self, id: CommandId, reason: CancelReason, note: &str) {
-        Dispatcher::cancel(self, id, reason, note);
-    }
-}
-
 impl Driver {
-    pub(super) fn new(lifecycle: WorkerLifecycle) -> Self {
+    pub(super) fn new(lifecycle: WorkerLifecycle) -> Result<Self, LifecycleError> {
         let WorkerLifecycle {
             config,
             identity,
@@ -125,6 +114,8 @@ impl Driver {
             Policy::new(config.handlers.clone(), pushed.settings()),
             DispatchLimits::default(),
         );
+        let intake = Intake::new(dispatcher.clone())
+            .map_err(|error| LifecycleError::NoThread(error.kind()))?;
         let boot_id = Uuid::new_v4();
         let machine = Machine::new(
             Settings::from(&*config),
@@ -139,7 +130,7 @@ impl Driver {
             state,
             facts: NodeFacts::new(),
             journal,
-            commands: Arc::new(dispatcher.clone()),
+            commands: Arc::new(intake),
             inventory: inventory.subscribe(),
             config: pushed.status(),
             unknown_messages: 0.into(),
@@ -155,7 +146,7 @@ impl Driver {
                 pulse: pulse.clone(),
             }));
         }
-        Self {
+        Ok(Self {
             interval: watch::Sender::new(machine.interval()),
             machine,
             config,
@@ -178,7 +169,7 @@ impl Driver {
             trouble: String::new(),
             farewell: "the worker was told to stop".to_owned(),
             seen: Seen::default(),
-        }
+        })
     }
 
     pub(super) async fn run(

@@ -73,6 +73,11 @@ pub enum LifecycleError {
     /// The node was never enrolled, and it was not admitted.
     #[error("the controller did not admit this node: {}; {}", .0.why(), .0.advice())]
     NotAdmitted(EnrolmentRefusal),
+    /// The system gives the worker no thread.
+    #[error(
+        "cannot start the thread that takes commands: {0}; raise the limit on processes or threads"
+    )]
+    NoThread(io::ErrorKind),
 }
 
 /// An error with its causes, on one line.

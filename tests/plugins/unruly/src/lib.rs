@@ -68,6 +68,22 @@ impl BlockingHandler for Block {
     }
 }
 
+/// Says that it never blocks, and blocks.
+struct Lie;
+
+impl Handler for Lie {
+    type Request = Until;
+    type Response = NoFields;
+    const SPEC: HandlerSpec = HandlerSpec::new("unruly.lie").concurrency(1).inline();
+
+    async fn handle(&self, request: Until, _cx: &Context) -> Result<NoFields, HandlerError> {
+        while !request.file.exists() {
+            std::thread::sleep(PACE);
+        }
+        Ok(NoFields {})
+    }
+}
+
 /// What [`Panic`] takes.
 #[derive(Deserialize, JsonSchema)]
 struct Words {
@@ -130,6 +146,6 @@ impl Handler for Bloat {
 
 export_plugin! {
     id: "unruly",
-    handlers: [Wait, Ignore, Panic, Flood, Bloat],
+    handlers: [Wait, Ignore, Lie, Panic, Flood, Bloat],
     blocking: [Block],
 }

@@ -41,6 +41,7 @@ async fn an_overrun_timeout_ends_the_command_and_not_the_worker() {
         ("unruly.wait", CommandState::Cancelled),
         ("unruly.ignore", CommandState::Cancelled),
         ("unruly.block", CommandState::Unknown),
+        ("unruly.lie", CommandState::Unknown),
     ] {
         let outcome = run_for_a_second(&cluster, name, &never).await;
         assert_eq!(outcome.state(), state, "{name}: {outcome:#?}");
