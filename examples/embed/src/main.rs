@@ -1,10 +1,12 @@
 //! A daemon of your own that is a node of the cluster as well: the lifecycle is
-//! one of its tasks, `job` one of its commands, and its own end ends both.
+//! one of its tasks, `job` one of its commands, its settings can be pushed, and
+//! its own end ends both.
 //!
 //! ```sh
 //! AEGIS_CONTROLLER=http://127.0.0.1:50056 AEGIS_STATE_DIR=/tmp/embed \
 //! AEGIS_ENROLMENT_TOKEN_FILE=token cargo run -p aegis-embed-example
 //! aegisctl run --all job '{"size": 3}'
+//! aegisctl push-config --all settings.json    # {"daemon": {"greeting": "hello"}}
 //! ```
 
 #![forbid(unsafe_code)]
@@ -17,6 +19,8 @@ use aegis_core::{
     config::Loader,
     lifecycle::{Health, WorkerLifecycle},
 };
+// Naming it links it: without a `use` the linker drops the crate.
+use aegis_plugin_push_config as _;
 use anyhow::Context;
 use tokio::sync::watch;
 
@@ -30,7 +34,8 @@ async fn main() -> anyhow::Result<()> {
 
     let config = Loader::new().environment(env::vars()).load()?;
     let lifecycle = WorkerLifecycle::builder(config)
-        .expect_built_ins(&[job::PLUGIN])
+        .expect_built_ins(&[job::PLUGIN, "push-config"])
+        .built_in_grants("push-config", ["config"])
         .build()?;
     let mut health = lifecycle.health();
     // Every key of a pushed config but `worker` and `plugins` is the daemon's.
