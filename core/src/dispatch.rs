@@ -452,8 +452,8 @@ impl Shared {
             self.cancel_all(CancelReason::Shutdown, "the worker shuts down");
             let settled = tokio::time::timeout(graces + SHUT_DOWN_SLACK, self.all_settled());
             if settled.await.is_err() {
-                // What runs inline on somebody else's thread has no timer that
-                // ends it within the graces.
+                // The timers had their time and more: nothing may keep the
+                // worker from ending.
                 for id in self.node.running() {
                     if let Some(outcome) = self.finish(id, ending::given_up(None)) {
                         self.tally.of(&outcome.name).count(outcome.state);

@@ -28,7 +28,7 @@ use crate::{
 pub(crate) use heartbeats::Heartbeats;
 pub(crate) use intake::Intake;
 pub use inventory::Inventory;
-pub(crate) use node::{CommandSink, Node};
+pub(crate) use node::Node;
 
 /// How the RPC is called in errors.
 const RPC: &str = "Connect";

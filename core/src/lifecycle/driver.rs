@@ -130,7 +130,7 @@ impl Driver {
             state,
             facts: NodeFacts::new(),
             journal,
-            commands: Arc::new(intake),
+            commands: intake,
             inventory: inventory.subscribe(),
             config: pushed.status(),
             unknown_messages: 0.into(),

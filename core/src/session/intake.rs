@@ -17,7 +17,6 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::CommandSink;
 use crate::{
     command::{CancelReason, Command, CommandId},
     dispatch::Dispatcher,
@@ -78,6 +77,16 @@ impl Intake {
         })
     }
 
+    /// Neither blocks nor fails: every answer appears in the journal.
+    pub(crate) fn submit(&self, command: Command) {
+        self.hand_in(Order::Submit(command));
+    }
+
+    /// The same for a cancel.
+    pub(crate) fn cancel(&self, id: CommandId, reason: CancelReason, note: &str) {
+        self.hand_in(Order::Cancel(id, reason, note.to_owned()));
+    }
+
     fn hand_in(&self, order: Order) {
         match self.orders.try_send(order) {
             Ok(()) => {}
@@ -89,16 +98,6 @@ impl Intake {
                 tracing::error!("the intake ended before the worker did: a command was not taken");
             }
         }
-    }
-}
-
-impl CommandSink for Intake {
-    fn submit(&self, command: Command) {
-        self.hand_in(Order::Submit(command));
-    }
-
-    fn cancel(&self, id: CommandId, reason: CancelReason, note: &str) {
-        self.hand_in(Order::Cancel(id, reason, note.to_owned()));
     }
 }
 

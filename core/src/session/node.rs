@@ -9,9 +9,8 @@ use aegis_proto::cluster::v1::{NodeCommand, PushConfigCommand, node_command::Com
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{Heartbeats, Inventory};
+use super::{Heartbeats, Intake, Inventory};
 use crate::{
-    command::{CancelReason, Command, CommandId},
     dispatch::{FixedCommand, FixedCommands},
     drain::NodeState,
     facts::NodeFacts,
@@ -20,13 +19,6 @@ use crate::{
     pushed_config::ConfigState,
     unpoisoned::lock,
 };
-
-/// Where commands go. Neither method blocks or fails: every answer appears in
-/// the journal.
-pub(crate) trait CommandSink: Send + Sync + 'static {
-    fn submit(&self, command: Command);
-    fn cancel(&self, id: CommandId, reason: CancelReason, note: &str);
-}
 
 /// The parts of a worker that a controller hears of.
 pub(crate) struct Node {
@@ -37,7 +29,7 @@ pub(crate) struct Node {
     pub(crate) state: Arc<NodeState>,
     pub(crate) facts: NodeFacts,
     pub(crate) journal: Journal,
-    pub(crate) commands: Arc<dyn CommandSink>,
+    pub(crate) commands: Intake,
     /// For what comes without an id.
     pub(crate) fixed: Mutex<FixedCommands>,
     pub(crate) inventory: watch::Receiver<Arc<Inventory>>,
