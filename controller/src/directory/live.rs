@@ -41,6 +41,8 @@ pub struct Pulse {
     pub drain: Option<DrainStatus>,
     /// Results that wait to be acknowledged, told on sessions only.
     pub outbox_length: u32,
+    /// Why it says that it is unhealthy, told on sessions only.
+    pub unhealthy_reason: String,
     /// Whether it came by the unary call, and not on a session.
     pub unary: bool,
 }
@@ -54,7 +56,8 @@ impl Live {
         let changed = healed
             || self.heard.is_none()
             || shown(&self.pulse) != shown(&pulse)
-            || self.pulse.drain != pulse.drain;
+            || self.pulse.drain != pulse.drain
+            || self.pulse.unhealthy_reason != pulse.unhealthy_reason;
         self.heard = Some(now);
         self.heard_at = Some(at);
         self.pulse = pulse;
@@ -81,6 +84,7 @@ impl From<&NodeHeartbeatInner> for Pulse {
             cpu_utilization_percent: heartbeat.cpu_utilization_percent,
             drain: None,
             outbox_length: 0,
+            unhealthy_reason: String::new(),
             unary: true,
         }
     }
@@ -95,9 +99,18 @@ impl From<Heartbeat> for Pulse {
             cpu_utilization_percent: heartbeat.cpu_utilization_percent,
             drain: heartbeat.drain,
             outbox_length: heartbeat.outbox_length,
+            unhealthy_reason: cut(heartbeat.unhealthy_reason),
             unary: false,
         }
     }
+}
+
+/// Bytes of a node's own words that are kept.
+const REASON_BYTES: usize = 1024;
+
+fn cut(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES));
+    reason
 }
 
 /// A node that says nothing of its status is alive.

@@ -53,6 +53,7 @@ impl Controller {
             deregistered: record.deregistered,
             queued_commands: open,
             outbox_length: pulse.outbox_length,
+            unhealthy_reason: pulse.unhealthy_reason,
         }
     }
 

@@ -105,5 +105,6 @@ fn heartbeat(node: &Node, sequence: u64) -> Heartbeat {
             .map(ToString::to_string)
             .collect(),
         outbox_length: u32::try_from(node.journal.outbox_len()).unwrap_or(u32::MAX),
+        unhealthy_reason: node.state.unhealthy().unwrap_or_default(),
     }
 }

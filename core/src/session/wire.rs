@@ -75,6 +75,7 @@ fn in_flight(command: InFlight) -> proto::InFlight {
         name: command.name,
         plugin: command.plugin,
         started_at: command.started_at.map(timestamp),
+        ..Default::default()
     }
 }
 
@@ -167,6 +168,7 @@ pub(super) fn config_status(state: &ConfigState) -> proto::ConfigStatus {
         failed_step: state.failed_step.clone(),
         reason: state.reason.clone(),
         attempted_at: state.attempted_at.map(timestamp),
+        ..Default::default()
     }
 }
 

@@ -112,6 +112,7 @@ fn a_draining_node() {
         name: "copy".into(),
         plugin: "files".into(),
         started_at: ago(75),
+        ..Default::default()
     };
     let view = NodeView {
         connected: true,

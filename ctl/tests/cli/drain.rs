@@ -43,6 +43,7 @@ fn blocking() -> InFlight {
         name: "hello.wait".into(),
         plugin: "hello-plugin".into(),
         started_at: None,
+        ..Default::default()
     }
 }
 

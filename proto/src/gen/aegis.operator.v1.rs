@@ -111,6 +111,9 @@ pub struct NodeView {
     pub queued_commands: u32,
     #[prost(uint32, tag = "17")]
     pub outbox_length: u32,
+    /// As the node tells it; empty where it is well or says nothing.
+    #[prost(string, tag = "18")]
+    pub unhealthy_reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListNodesRequest {

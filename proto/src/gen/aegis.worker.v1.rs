@@ -129,6 +129,10 @@ pub struct Heartbeat {
     /// Results that wait to be acknowledged.
     #[prost(uint32, tag = "8")]
     pub outbox_length: u32,
+    /// Why the status is unhealthy, or would be if the node did not drain; empty
+    /// where it is well.
+    #[prost(string, tag = "9")]
+    pub unhealthy_reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DrainStatus {
@@ -156,6 +160,16 @@ pub struct InFlight {
     pub plugin: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "4")]
     pub started_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When its timeout passes; unset where it has passed.
+    #[prost(message, optional, tag = "5")]
+    pub timeout_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Since when its handler has been asked to end; unset where it was not.
+    #[prost(message, optional, tag = "6")]
+    pub cancelled_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Its outcome is told, as unknown, but its handler has not returned: only a
+    /// restart of the worker ends it.
+    #[prost(bool, tag = "7")]
+    pub given_up: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Command {
@@ -381,6 +395,14 @@ pub struct ConfigStatus {
     pub reason: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "6")]
     pub attempted_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The version that was restored where the attempt failed after it had been
+    /// put into force; empty where nothing had to be restored.
+    #[prost(string, tag = "7")]
+    pub rolled_back_to: ::prost::alloc::string::String,
+    /// The last lines of the worker's log before the failure, oldest first; 20
+    /// lines of 512 bytes at the most.
+    #[prost(string, repeated, tag = "8")]
+    pub log_tail: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// The worker applies it through its push-config handler, if that is enabled.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
