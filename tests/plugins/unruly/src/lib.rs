@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+mod effect;
+
 use std::{io::Write, path::PathBuf, time::Duration};
 
 use aegis_plugin_api::prelude::*;
@@ -146,6 +148,6 @@ impl Handler for Bloat {
 
 export_plugin! {
     id: "unruly",
-    handlers: [Wait, Ignore, Lie, Panic, Flood, Bloat],
+    handlers: [Wait, Ignore, Lie, Panic, Flood, Bloat, effect::Once, effect::Again],
     blocking: [Block],
 }
