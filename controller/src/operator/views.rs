@@ -84,6 +84,7 @@ impl Controller {
             progress,
             receipt: command.receipt,
             receipt_signature: command.receipt_signature,
+            receipt_key: command.receipt_key,
             output_cut: command.output_cut,
             cancel_requested: command.cancel_requested,
         }

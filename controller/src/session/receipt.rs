@@ -64,6 +64,7 @@ pub(super) fn refused(node: &NodeRecord, id: CommandId, why: impl std::fmt::Disp
         output_cut: 0,
         receipt: Vec::new(),
         receipt_signature: Vec::new(),
+        receipt_key: Vec::new(),
         started_at: None,
         finished_at: time::now(),
         attempt: 0,
@@ -123,6 +124,7 @@ fn finish(
         output_cut: result.output_cut,
         receipt: result.receipt,
         receipt_signature: result.signature,
+        receipt_key: node.public_key.as_bytes().to_vec(),
         started_at: receipt.started_at.as_ref().and_then(time::from_timestamp),
         finished_at: receipt
             .finished_at

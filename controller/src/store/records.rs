@@ -146,6 +146,8 @@ pub struct CommandRecord {
     pub receipt: Vec<u8>,
     /// The node's signature over it; empty in lists.
     pub receipt_signature: Vec<u8>,
+    /// The key that verifies it; empty in lists.
+    pub receipt_key: Vec<u8>,
 }
 
 impl CommandRecord {
@@ -183,6 +185,7 @@ impl CommandRecord {
             output_cut: 0,
             receipt: Vec::new(),
             receipt_signature: Vec::new(),
+            receipt_key: Vec::new(),
         }
     }
 }
@@ -234,6 +237,8 @@ pub struct Finish {
     pub receipt: Vec<u8>,
     /// The node's signature over the receipt.
     pub receipt_signature: Vec<u8>,
+    /// The key that verifies it.
+    pub receipt_key: Vec<u8>,
     /// When its handler began.
     pub started_at: Option<Millis>,
     /// When the outcome was known.
@@ -260,6 +265,7 @@ impl Finish {
             output_cut: 0,
             receipt: Vec::new(),
             receipt_signature: Vec::new(),
+            receipt_key: Vec::new(),
             started_at: command.started_at,
             finished_at: at,
             attempt: command.attempt,

@@ -7,6 +7,7 @@ mod config;
 mod fixed_contract;
 mod operators;
 mod peer;
+mod receipts;
 mod restart;
 mod routing;
 mod session;

@@ -222,6 +222,10 @@ pub struct CommandView {
     pub output_cut: u64,
     #[prost(bool, tag = "22")]
     pub cancel_requested: bool,
+    /// The raw Ed25519 key that verifies the receipt, as it was pinned when the
+    /// receipt came: the node may have another one by now.
+    #[prost(bytes = "vec", tag = "23")]
+    pub receipt_key: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommandEvent {

@@ -30,7 +30,7 @@ macro_rules! full {
     () => {
         concat!(
             summary!(),
-            ", payload, response, receipt, receipt_signature"
+            ", payload, response, receipt, receipt_signature, receipt_key"
         )
     };
 }

@@ -114,6 +114,7 @@ pub(super) fn command_summary(row: &SqliteRow) -> Result<CommandRecord, StoreErr
         output_cut: unsigned(row, "output_cut")?,
         receipt: Vec::new(),
         receipt_signature: Vec::new(),
+        receipt_key: Vec::new(),
     })
 }
 
@@ -129,6 +130,7 @@ pub(super) fn command(row: &SqliteRow) -> Result<CommandRecord, StoreError> {
         response: bytes("response")?,
         receipt: bytes("receipt")?,
         receipt_signature: bytes("receipt_signature")?,
+        receipt_key: bytes("receipt_key")?,
         ..command_summary(row)?
     })
 }

@@ -112,10 +112,11 @@ pub(super) async fn finish_one(
     command.output_cut = finish.output_cut;
     command.receipt = finish.receipt.clone();
     command.receipt_signature = finish.receipt_signature.clone();
+    command.receipt_key = finish.receipt_key.clone();
     sqlx::query(
         "UPDATE commands SET state = $2, started_at = $3, finished_at = $4, attempt = $5, \
          response = $6, error = $7, output = $8, output_cut = $9, receipt = $10, \
-         receipt_signature = $11 WHERE command_id = $1",
+         receipt_signature = $11, receipt_key = $12 WHERE command_id = $1",
     )
     .bind(finish.id.to_string())
     .bind(command.state as i32)
@@ -128,6 +129,7 @@ pub(super) async fn finish_one(
     .bind(i64::try_from(finish.output_cut).unwrap_or(i64::MAX))
     .bind(&finish.receipt)
     .bind(&finish.receipt_signature)
+    .bind(&finish.receipt_key)
     .execute(&mut **tx)
     .await?;
     Ok(Finished::Committed(Box::new(command)))
