@@ -8,9 +8,9 @@ use aegis_plugin_api::HandlerError;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// `aegis.node-control/1`. No method blocks.
+/// `aegis.node-control/1`.
 pub trait NodeControl: Send + Sync + 'static {
-    /// Begins, changes or undoes a drain.
+    /// Begins, changes or undoes a drain. Blocks until that is written down.
     fn drain(&self, request: DrainRequest) -> Result<DrainStatus, HandlerError>;
     /// The drain as it is now.
     fn drain_status(&self) -> DrainStatus;
@@ -65,7 +65,7 @@ pub struct DrainStatus {
     pub in_flight: Vec<InFlight>,
 }
 
-/// A command that runs or waits in a queue of this node.
+/// A command that runs, or that a crash interrupted and that waits to run again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InFlight {
     /// Its id.
@@ -76,6 +76,16 @@ pub struct InFlight {
     pub plugin: String,
     /// `None` while it waits.
     pub started_at: Option<DateTime<Utc>>,
+    /// When its timeout passes; `None` while it waits and once it is cancelled.
+    #[serde(default)]
+    pub timeout_at: Option<DateTime<Utc>>,
+    /// When its handler was asked to end, by its timeout or by a person.
+    #[serde(default)]
+    pub cancelled_at: Option<DateTime<Utc>>,
+    /// Its handler ignored that. Its outcome is told, as unknown, and only a
+    /// restart of the worker ends it.
+    #[serde(default)]
+    pub given_up: bool,
 }
 
 /// Asks the worker to end itself.

@@ -19,6 +19,7 @@ pub mod lifecycle;
 pub mod loader;
 pub mod manifest;
 mod metrics;
+pub mod notes;
 pub mod notify;
 pub mod plugin;
 pub mod policy;

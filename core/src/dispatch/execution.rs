@@ -165,7 +165,9 @@ impl Execution {
             name: Arc::clone(&self.lane.name),
             plugin: Arc::clone(&self.lane.plugin),
             started_at,
+            timeout: self.target.timeout,
             runs_while_draining: self.target.runs_while_draining,
+            resumed: false,
         };
         if let Err(closed) = self.shared.node.begin(command.id, active) {
             self.end(|_| ending::rejected(ending::draining(&closed.reason)));
@@ -360,6 +362,7 @@ impl Execution {
             "a handler ignored its cancellation and was given up on; its slot is lost until it \
              returns"
         );
+        self.shared.node.given_up(self.command.id);
         // The slot first: whoever hears of the outcome finds it lost.
         let stranded = self.lane.lose(&self.shared.limits);
         self.settle(ending);
@@ -435,6 +438,9 @@ impl Execution {
     fn cancel_running(self: &Arc<Self>, state: &mut State, cancel: Cancel) {
         let reason = cancel.reason;
         state.cancel = Some(cancel);
+        self.shared
+            .node
+            .cancelled(self.command.id, SystemTime::now());
         self.cancelled.store(sink::code(reason), Ordering::Release);
         self.set_timer(state, self.shared.limits.cancel_grace);
         if let Some(call) = state.call {

@@ -75,7 +75,9 @@ fn in_flight(command: InFlight) -> proto::InFlight {
         name: command.name,
         plugin: command.plugin,
         started_at: command.started_at.map(timestamp),
-        ..Default::default()
+        timeout_at: command.timeout_at.map(timestamp),
+        cancelled_at: command.cancelled_at.map(timestamp),
+        given_up: command.given_up,
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{HostInterface, Interface};
 use crate::HandlerError;
 
-/// Drains the node and ends the worker. No method blocks.
+/// Drains the node and ends the worker.
 #[derive(Debug, Clone)]
 pub struct NodeControl(Interface);
 
@@ -53,6 +53,14 @@ pub struct InFlight {
     pub plugin: String,
     /// RFC 3339; unset while it waits.
     pub started_at: Option<String>,
+    /// RFC 3339: when its timeout passes; unset while it waits and once it is
+    /// cancelled.
+    pub timeout_at: Option<String>,
+    /// RFC 3339: when its handler was asked to end.
+    pub cancelled_at: Option<String>,
+    /// Its handler ignored that. Its outcome is told, as unknown, and only a
+    /// restart of the worker ends it.
+    pub given_up: bool,
 }
 
 /// Begins the worker's own end.
@@ -72,7 +80,7 @@ struct Nothing {}
 struct Done {}
 
 impl NodeControl {
-    /// Begins, changes or undoes a drain.
+    /// Begins, changes or undoes a drain. Blocks until that is written down.
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
 //! `drain`: takes the node out of work, and back.
 //!
-//! The command answers at once with the drain as it then is. The drain itself
-//! belongs to the node and is seen in its heartbeats until it is finished.
+//! The command answers with the drain as it then is, as soon as that is written
+//! down. The drain itself belongs to the node and is seen in its heartbeats
+//! until it is finished.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +19,7 @@ struct DrainCommand {
     /// True: take no new work. False: take work again.
     drain: bool,
     /// Milliseconds from now after which running commands are cancelled; without
-    /// it they are waited for as long as they take.
+    /// it they are waited for as long as they take. 0: they are cancelled at once.
     #[serde(default, alias = "deadline_ms")]
     deadline_ms: Option<u64>,
     /// For the operators.
@@ -28,21 +29,16 @@ struct DrainCommand {
 
 struct Drain;
 
-impl Handler for Drain {
+impl BlockingHandler for Drain {
     type Request = DrainCommand;
     type Response = DrainStatus;
     const SPEC: HandlerSpec = HandlerSpec::new("drain")
         .summary("Takes the node out of work, or back into it")
         .effect(Effect::Idempotent)
         .concurrency(1)
-        .inline()
         .runs_while_draining();
 
-    async fn handle(
-        &self,
-        request: DrainCommand,
-        cx: &Context,
-    ) -> Result<DrainStatus, HandlerError> {
+    fn handle(&self, request: DrainCommand, cx: &Context) -> Result<DrainStatus, HandlerError> {
         let DrainCommand {
             drain,
             deadline_ms,
@@ -66,6 +62,6 @@ impl Handler for Drain {
 
 export_plugin! {
     id: "drain",
-    handlers: [Drain],
+    blocking: [Drain],
     requires: [NodeControl],
 }

@@ -32,6 +32,12 @@ pub struct InFlight {
     plugin: String,
     /// Null while it waits.
     started_at: Option<String>,
+    /// When its timeout passes; null while it waits and once it is cancelled.
+    timeout_at: Option<String>,
+    /// When its handler was asked to end.
+    cancelled_at: Option<String>,
+    /// Its handler ignored that: only a restart of the worker ends it.
+    given_up: bool,
 }
 
 impl From<host::DrainStatus> for DrainStatus {
@@ -54,6 +60,9 @@ impl From<host::InFlight> for InFlight {
             name: command.name,
             plugin: command.plugin,
             started_at: command.started_at,
+            timeout_at: command.timeout_at,
+            cancelled_at: command.cancelled_at,
+            given_up: command.given_up,
         }
     }
 }

@@ -29,6 +29,7 @@ fn with_node(setup: Setup) -> (Setup, Asked) {
             "in_flight": [{
                 "command_id": "c1", "name": "hello.wait", "plugin": "hello-plugin",
                 "started_at": "2026-01-02T03:04:00Z",
+                "cancelled_at": "2026-01-02T03:04:05Z", "given_up": true,
             }],
         }))
     });
@@ -44,7 +45,11 @@ fn a_drain_reaches_the_node_and_answers_with_its_status() {
         let status = plugin.call("drain", payload).expect("the node drains");
         assert_eq!(status["draining"], true);
         assert_eq!(status["startedAt"], "2026-01-02T03:04:05Z");
-        assert_eq!(status["inFlight"][0]["commandId"], "c1");
+        let blocking = &status["inFlight"][0];
+        assert_eq!(blocking["commandId"], "c1");
+        assert_eq!(blocking["cancelledAt"], "2026-01-02T03:04:05Z");
+        assert_eq!(blocking["givenUp"], true);
+        assert_eq!(blocking["timeoutAt"], Value::Null);
         let request = json!({ "drain": true, "deadline_ms": 60000, "reason": "kernel update" });
         assert_eq!(
             *asked.lock().expect("not poisoned"),

@@ -133,6 +133,9 @@ fn journal_and_drain_are_told() {
                 name: "hello".to_owned(),
                 plugin: "greeter".to_owned(),
                 started_at: None,
+                timeout_at: None,
+                cancelled_at: None,
+                given_up: false,
             }],
             ..DrainStatus::default()
         },
