@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod enrolment;
 mod gate;
+mod groups;
 mod log;
 mod nodes;
 mod select;
@@ -139,6 +140,13 @@ impl api::operator_service_server::OperatorService for OperatorApi {
         request: Request<api::ListCommandsRequest>,
     ) -> Answer<api::ListCommandsResponse> {
         self.commands(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn show_group(
+        &self,
+        request: Request<api::ShowGroupRequest>,
+    ) -> Answer<api::ShowGroupResponse> {
+        self.group(request.into_inner()).await.map(Response::new)
     }
 
     async fn cancel_command(

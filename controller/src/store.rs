@@ -6,6 +6,7 @@
 //! together.
 
 mod error;
+mod groups;
 mod records;
 mod sqlite;
 
@@ -18,6 +19,7 @@ use aegis_proto::{
 };
 
 pub use error::StoreError;
+pub use groups::{GroupRecord, Groups};
 pub use records::{
     AuditRecord, CommandFilter, CommandRecord, Due, EventRecord, Finish, Finished, LayerRecord,
     LayerScope, NewAudit, NewEvent, NodeRecord, Submission, Submitted, TokenRecord, TokenRefusal,
@@ -30,7 +32,7 @@ use crate::{command::Step, time::Millis};
 pub type SharedStore = Arc<dyn Store>;
 
 /// Everything that lasts.
-pub trait Store: Nodes + EnrolmentTokens + Commands + Layers + Log {}
+pub trait Store: Nodes + EnrolmentTokens + Commands + Groups + Layers + Log {}
 
 /// Nodes and their pinned keys; small facts about the cluster itself.
 #[tonic::async_trait]

@@ -39,10 +39,21 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Run {
+    /// Of the handler; 0 where its node has not told it.
+    attempt: u32,
     progress: Option<Progress>,
     /// The offset of the first byte that is kept.
     start: u64,
     output: Vec<u8>,
+}
+
+/// A place in a command's output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Of the handler.
+    pub attempt: u32,
+    /// In what that attempt wrote.
+    pub offset: u64,
 }
 
 /// What changed of one command since a watcher looked.
@@ -104,6 +115,21 @@ impl Watchers {
         inner.signal(id, |changed| changed.state = true);
     }
 
+    /// The command's handler begins: what an earlier attempt told is forgotten.
+    pub fn began(&self, id: CommandId, attempt: u32) {
+        let mut inner = self.lock();
+        let run = inner.runs.entry(id).or_default();
+        if run.attempt == attempt {
+            return;
+        }
+        let forgotten = run.output.len();
+        *run = Run {
+            attempt,
+            ..Run::default()
+        };
+        inner.kept -= forgotten;
+    }
+
     /// The command's handler told its progress.
     pub fn progressed(&self, id: CommandId, progress: Progress) {
         let mut inner = self.lock();
@@ -127,18 +153,29 @@ impl Watchers {
         self.lock().runs.get(&id)?.progress.clone()
     }
 
-    /// Output of a command that runs, from this offset or the first kept byte on.
-    pub fn output(&self, id: CommandId, from: u64, most: usize) -> Option<OutputChunk> {
+    /// Output of a command that runs, from this position or the first kept byte on.
+    pub fn output(
+        &self,
+        id: CommandId,
+        from: Position,
+        most: usize,
+    ) -> Option<(Position, OutputChunk)> {
         let inner = self.lock();
         let run = inner.runs.get(&id)?;
-        let offset = from.max(run.start);
+        let from = from.in_attempt(run.attempt);
+        let offset = from.offset.max(run.start);
         let skip = usize::try_from(offset - run.start).ok()?;
         let data = run.output.get(skip..)?;
         let data = &data[..data.len().min(most)];
-        (!data.is_empty()).then(|| OutputChunk {
+        let end = Position {
+            attempt: run.attempt,
+            offset: offset + data.len() as u64,
+        };
+        let chunk = || OutputChunk {
             offset,
             data: data.to_vec(),
-        })
+        };
+        (!data.is_empty()).then(|| (end, chunk()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -161,6 +198,18 @@ impl Inner {
                 .unwrap_or_else(PoisonError::into_inner);
             what(changed.entry(id).or_default());
             signals.wake.notify_one();
+        }
+    }
+}
+
+impl Position {
+    /// The same place, or the beginning where another attempt has begun.
+    #[must_use]
+    pub fn in_attempt(self, attempt: u32) -> Self {
+        if self.attempt == attempt {
+            self
+        } else {
+            Self { attempt, offset: 0 }
         }
     }
 }
@@ -238,6 +287,11 @@ mod tests {
         }
     }
 
+    fn output(watchers: &Watchers, id: CommandId, offset: u64, most: usize) -> Option<OutputChunk> {
+        let from = Position { attempt: 0, offset };
+        watchers.output(id, from, most).map(|(_, chunk)| chunk)
+    }
+
     #[tokio::test]
     async fn a_slow_watcher_loses_no_state_and_no_output() {
         let watchers = Arc::new(Watchers::default());
@@ -262,7 +316,7 @@ mod tests {
         assert_eq!(watch.changed().await.get(&id), Some(&all));
         assert_eq!(watchers.progress(id).map(|p| p.permille), Some(999));
         assert_eq!(
-            watchers.output(id, 0, 4096).map(|c| c.data.len()),
+            output(&watchers, id, 0, 4096).map(|c| c.data.len()),
             Some(1000)
         );
     }
@@ -274,9 +328,31 @@ mod tests {
         watchers.wrote(id, &chunk(0, b"hello "));
         watchers.wrote(id, &chunk(0, b"hello "));
         watchers.wrote(id, &chunk(3, b"lo world"));
-        assert_eq!(watchers.output(id, 0, 100), Some(chunk(0, b"hello world")));
-        assert_eq!(watchers.output(id, 6, 2), Some(chunk(6, b"wo")));
-        assert_eq!(watchers.output(id, 11, 2), None);
+        assert_eq!(
+            output(&watchers, id, 0, 100),
+            Some(chunk(0, b"hello world"))
+        );
+        assert_eq!(output(&watchers, id, 6, 2), Some(chunk(6, b"wo")));
+        assert_eq!(output(&watchers, id, 11, 2), None);
+    }
+
+    #[test]
+    fn another_attempt_begins_its_output_anew() {
+        let watchers = Watchers::default();
+        let id = id();
+        watchers.began(id, 1);
+        watchers.wrote(id, &chunk(0, b"one"));
+        let (seen, first) = watchers.output(id, Position::default(), 9).expect("kept");
+        assert_eq!(first, chunk(0, b"one"));
+        // Told again after a reconnect.
+        watchers.began(id, 1);
+        watchers.wrote(id, &chunk(0, b"one"));
+        assert_eq!(watchers.output(id, seen, 9), None);
+        watchers.began(id, 2);
+        assert_eq!(watchers.lock().kept, 0);
+        watchers.wrote(id, &chunk(0, b"two"));
+        let (seen, second) = watchers.output(id, seen, 9).expect("kept");
+        assert_eq!((seen.attempt, second), (2, chunk(0, b"two")));
     }
 
     #[test]
@@ -286,12 +362,12 @@ mod tests {
         let block = vec![b'x'; KEPT];
         watchers.wrote(id, &chunk(0, &block));
         watchers.wrote(id, &chunk(KEPT as u64, b"tail"));
-        let first = watchers.output(id, 0, 1).expect("kept");
+        let first = output(&watchers, id, 0, 1).expect("kept");
         assert_eq!(first.offset, 4);
         assert_eq!(watchers.lock().kept, KEPT);
         watchers.ended(id);
         assert_eq!(watchers.lock().kept, 0);
-        assert_eq!(watchers.output(id, 0, 1), None);
+        assert_eq!(output(&watchers, id, 0, 1), None);
     }
 
     #[test]

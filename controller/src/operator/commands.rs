@@ -11,6 +11,7 @@ use crate::{
     outcome,
     store::{CommandFilter, CommandRecord},
     time,
+    watch::Position,
 };
 
 impl OperatorApi {
@@ -20,8 +21,9 @@ impl OperatorApi {
     ) -> Result<api::ShowCommandResponse, Status> {
         let id = self.controller.find_command(&request.command_id).await?;
         let command = self.existing(id).await?;
-        let output = match self.controller.watchers.output(id, 0, usize::MAX) {
-            Some(running) => running.data,
+        let watchers = &self.controller.watchers;
+        let output = match watchers.output(id, Position::default(), usize::MAX) {
+            Some((_, running)) => running.data,
             None => self.controller.store.output(id).await?,
         };
         Ok(api::ShowCommandResponse {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aegis_proto::{
-    CommandId, NodeId,
+    CommandId, GroupId, NodeId,
     operator::v1::{Selector, selector},
 };
 use tonic::Status;
@@ -91,6 +91,22 @@ impl Controller {
             ))),
             [] => Err(Status::not_found(format!(
                 "there is no command {text:?}; see aegisctl commands for those there are"
+            ))),
+        }
+    }
+
+    /// The group that an id or a unique prefix of one means.
+    pub(crate) async fn find_group(&self, text: &str) -> Result<GroupId, Status> {
+        let prefix = id_prefix(text, "group")?;
+        match self.store.group_ids(&prefix, 2).await?[..] {
+            [id] => Ok(id),
+            [one, other, ..] => Err(Status::failed_precondition(format!(
+                "{text:?} is the beginning of several groups, as {one} and {other}; give more of \
+                 the id"
+            ))),
+            [] => Err(Status::not_found(format!(
+                "there is no group {text:?}; aegisctl commands -o json shows the group of each \
+                 command"
             ))),
         }
     }

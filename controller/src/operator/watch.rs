@@ -17,7 +17,7 @@ use super::{Events, OperatorApi, commands::malformed};
 use crate::{
     command::is_final,
     controller::Controller,
-    watch::{Changed, Watch},
+    watch::{Changed, Position, Watch},
 };
 
 /// Events on their way to a watcher.
@@ -31,7 +31,7 @@ struct Watcher {
     controller: Arc<Controller>,
     watch: Watch,
     /// The commands that have not ended, and how much of their output was told.
-    open: BTreeMap<CommandId, u64>,
+    open: BTreeMap<CommandId, Position>,
     out: mpsc::Sender<Result<api::CommandEvent, Status>>,
 }
 
@@ -50,7 +50,10 @@ impl OperatorApi {
         let watcher = Watcher {
             controller: Arc::clone(&self.controller),
             watch,
-            open: ids.into_iter().map(|id| (id, 0)).collect(),
+            open: ids
+                .into_iter()
+                .map(|id| (id, Position::default()))
+                .collect(),
             out,
         };
         self.controller.tasks.spawn(watcher.run());
@@ -143,19 +146,16 @@ impl Watcher {
             && !ended
             && let Some(progress) = self.controller.watchers.progress(id)
         {
-            self.send(id, Event::Progress(progress)).await?;
+            self.send(id, Event::Progress(progress), 0).await?;
         }
-        if ended {
-            let cut = command
-                .as_ref()
-                .is_some_and(|command| command.output_cut > 0);
-            self.tell_kept_output(id, cut).await?;
+        if let Some(command) = command.as_ref().filter(|_| ended) {
+            self.tell_kept_output(id, command.attempt).await?;
         } else if what.output {
             self.tell_output(id).await?;
         }
         if let Some(command) = command {
             let view = self.controller.command_view(command);
-            self.send(id, Event::Command(view)).await?;
+            self.send(id, Event::Command(view), 0).await?;
         }
         if ended {
             self.open.remove(&id);
@@ -166,52 +166,58 @@ impl Watcher {
     /// What a running command has written since.
     async fn tell_output(&mut self, id: CommandId) -> Result<(), Gone> {
         loop {
-            let told = self.open.get(&id).copied().unwrap_or(0);
-            let Some(chunk) = self.controller.watchers.output(id, told, MAX_CHUNK_BYTES) else {
+            let told = self.told(id);
+            let output = self.controller.watchers.output(id, told, MAX_CHUNK_BYTES);
+            let Some((end, chunk)) = output else {
                 return Ok(());
             };
-            self.tell_chunk(id, chunk).await?;
+            self.tell_chunk(id, end, chunk).await?;
         }
     }
 
-    /// What is left of an ended command's output. Where some was not kept, the
-    /// offsets of the rest are not known: it is told to those alone who have
-    /// seen nothing.
-    async fn tell_kept_output(&mut self, id: CommandId, cut: bool) -> Result<(), Gone> {
-        let told = self.open.get(&id).copied().unwrap_or(0);
-        if cut && told > 0 {
-            return Ok(());
-        }
+    /// What is left of an ended command's output. The kept output is what was
+    /// told in chunks, from the first one on; a node that left some out in
+    /// between tells more by chunks than it keeps.
+    async fn tell_kept_output(&mut self, id: CommandId, attempt: u32) -> Result<(), Gone> {
+        let told = self.told(id).in_attempt(attempt);
         let Ok(output) = self.controller.store.output(id).await else {
             return Ok(());
         };
         let rest = output
-            .get(usize::try_from(told).unwrap_or(usize::MAX)..)
+            .get(usize::try_from(told.offset).unwrap_or(usize::MAX)..)
             .unwrap_or_default();
-        let mut offset = told;
+        let mut offset = told.offset;
         for data in rest.chunks(MAX_CHUNK_BYTES) {
-            self.tell_chunk(
-                id,
-                OutputChunk {
-                    offset,
-                    data: data.to_vec(),
-                },
-            )
-            .await?;
+            let chunk = OutputChunk {
+                offset,
+                data: data.to_vec(),
+            };
             offset += data.len() as u64;
+            self.tell_chunk(id, Position { attempt, offset }, chunk)
+                .await?;
         }
         Ok(())
     }
 
-    async fn tell_chunk(&mut self, id: CommandId, chunk: OutputChunk) -> Result<(), Gone> {
-        self.open.insert(id, chunk.offset + chunk.data.len() as u64);
-        self.send(id, Event::Output(chunk)).await
+    fn told(&self, id: CommandId) -> Position {
+        self.open.get(&id).copied().unwrap_or_default()
     }
 
-    async fn send(&self, id: CommandId, event: Event) -> Result<(), Gone> {
+    async fn tell_chunk(
+        &mut self,
+        id: CommandId,
+        end: Position,
+        chunk: OutputChunk,
+    ) -> Result<(), Gone> {
+        self.open.insert(id, end);
+        self.send(id, Event::Output(chunk), end.attempt).await
+    }
+
+    async fn send(&self, id: CommandId, event: Event, attempt: u32) -> Result<(), Gone> {
         let event = api::CommandEvent {
             command_id: id.to_string(),
             event: Some(event),
+            attempt,
         };
         self.out.send(Ok(event)).await.map_err(|_| Gone)
     }

@@ -51,6 +51,7 @@ impl Session {
                     .await?;
             }
             Update::Running(running) => {
+                self.controller.watchers.began(id, running.attempt);
                 self.controller
                     .advance(self.node.id, id, Step::Start, running.attempt)
                     .await?;

@@ -6,6 +6,7 @@
 
 mod commands;
 mod enrolment;
+mod groups;
 mod layers;
 mod log;
 mod nodes;

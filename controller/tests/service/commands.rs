@@ -3,8 +3,8 @@
 use aegis_proto::{
     cluster::v1::NodeStatus,
     operator::v1::{
-        CancelCommandRequest, EvictNodeRequest, ListCommandsRequest, SubmitCommandRequest,
-        WatchCommandsRequest,
+        CancelCommandRequest, EvictNodeRequest, ListCommandsRequest, ShowGroupRequest,
+        SubmitCommandRequest, WatchCommandsRequest,
     },
     worker::v1::{CommandState, HandlerSpec},
 };
@@ -323,8 +323,19 @@ async fn a_group_is_watched_until_its_last_command_has_ended() {
         .expect("made")
         .into_inner();
     assert_eq!(made.commands.len(), 2);
+    let group = async || {
+        let request = ShowGroupRequest {
+            group_id: made.group_id[..35].into(),
+        };
+        let shown = controller.operator().show_group(request).await;
+        shown.expect("shown").into_inner().group.expect("a group")
+    };
+    let begun = group().await;
+    assert_eq!((begun.name.as_str(), begun.finished_at), ("drain", None));
+    assert_eq!(begun.counts[0].state(), CommandState::Queued);
+    assert_eq!(begun.counts[0].commands, 2);
     let request = WatchCommandsRequest {
-        group_id: made.group_id,
+        group_id: made.group_id.clone(),
         ..Default::default()
     };
     let mut events = controller
@@ -346,6 +357,10 @@ async fn a_group_is_watched_until_its_last_command_has_ended() {
         }
     }
     assert_eq!(ended, 2);
+    let over = group().await;
+    assert!(over.finished_at.is_some());
+    assert_eq!(over.counts[0].state(), CommandState::Succeeded);
+    assert_eq!(over.counts.len(), 1);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::{
 use aegis_proto::{
     cluster::v1::{NodeCapabilities, NodeInfo, NodeStatus},
     operator::v1::{
-        CommandEvent, CommandView, NodeView, SetConfigRequest, ShowConfigResponse,
+        CommandEvent, CommandView, Group, NodeView, SetConfigRequest, ShowConfigResponse,
         SubmitCommandRequest, command_event::Event, operator_service_server::OperatorServiceServer,
     },
     worker::v1::{CommandState, Effect, HandlerSpec, OutputChunk, Plugin, Progress},
@@ -34,6 +34,10 @@ pub struct Script {
     /// What WatchNodes sends.
     pub node_changes: Vec<NodeView>,
     pub config: ShowConfigResponse,
+    pub group: Option<Group>,
+    /// What ListCommands and ShowCommand know.
+    pub commands: Vec<CommandView>,
+    pub kept_output: Vec<u8>,
     pub submitted: Vec<SubmitCommandRequest>,
     pub configs: Vec<SetConfigRequest>,
 }
@@ -158,6 +162,7 @@ pub fn state(view: CommandView) -> Result<CommandEvent, Status> {
     Ok(CommandEvent {
         command_id: view.command_id.clone(),
         event: Some(Event::Command(view)),
+        attempt: 0,
     })
 }
 
@@ -175,6 +180,7 @@ pub fn output(node: &str, offset: u64, text: &str) -> Result<CommandEvent, Statu
             offset,
             data: text.into(),
         })),
+        attempt: 1,
     })
 }
 
@@ -185,5 +191,6 @@ pub fn progress(node: &str, permille: u32, note: &str) -> Result<CommandEvent, S
             permille,
             note: note.into(),
         })),
+        attempt: 0,
     })
 }

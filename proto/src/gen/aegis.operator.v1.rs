@@ -232,6 +232,10 @@ pub struct CommandEvent {
     /// Set on every event: which command.
     #[prost(string, tag = "1")]
     pub command_id: ::prost::alloc::string::String,
+    /// With output: which attempt of the handler wrote it. The output of each
+    /// attempt begins at offset 0, and that of the last one is kept.
+    #[prost(uint32, tag = "5")]
+    pub attempt: u32,
     #[prost(oneof = "command_event::Event", tags = "2, 3, 4")]
     pub event: ::core::option::Option<command_event::Event>,
 }
@@ -290,6 +294,42 @@ pub struct ListCommandsResponse {
     /// Without payload, response, receipt.
     #[prost(message, repeated, tag = "1")]
     pub commands: ::prost::alloc::vec::Vec<CommandView>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowGroupRequest {
+    /// An id, or a prefix that no other group shares.
+    #[prost(string, tag = "1")]
+    pub group_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ShowGroupResponse {
+    #[prost(message, optional, tag = "1")]
+    pub group: ::core::option::Option<Group>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Group {
+    #[prost(string, tag = "1")]
+    pub group_id: ::prost::alloc::string::String,
+    /// Of the command that each of its nodes was given.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub issuer: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// States that no command is in are left out.
+    #[prost(message, repeated, tag = "5")]
+    pub counts: ::prost::alloc::vec::Vec<StateCount>,
+    /// When the last command ended; unset while one is open.
+    #[prost(message, optional, tag = "6")]
+    pub finished_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StateCount {
+    #[prost(enumeration = "super::super::worker::v1::CommandState", tag = "1")]
+    pub state: i32,
+    #[prost(uint32, tag = "2")]
+    pub commands: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CancelCommandRequest {
@@ -799,6 +839,33 @@ pub mod operator_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// The commands of one submission, counted by what became of them.
+        pub async fn show_group(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ShowGroupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShowGroupResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aegis.operator.v1.OperatorService/ShowGroup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aegis.operator.v1.OperatorService", "ShowGroup"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn cancel_command(
             &mut self,
             request: impl tonic::IntoRequest<super::CancelCommandRequest>,
@@ -1105,6 +1172,14 @@ pub mod operator_service_server {
             request: tonic::Request<super::ListCommandsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListCommandsResponse>,
+            tonic::Status,
+        >;
+        /// The commands of one submission, counted by what became of them.
+        async fn show_group(
+            &self,
+            request: tonic::Request<super::ShowGroupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShowGroupResponse>,
             tonic::Status,
         >;
         async fn cancel_command(
@@ -1691,6 +1766,51 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListCommandsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aegis.operator.v1.OperatorService/ShowGroup" => {
+                    #[allow(non_camel_case_types)]
+                    struct ShowGroupSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ShowGroupRequest>
+                    for ShowGroupSvc<T> {
+                        type Response = super::ShowGroupResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ShowGroupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::show_group(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ShowGroupSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

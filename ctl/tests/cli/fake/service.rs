@@ -142,11 +142,18 @@ impl OperatorService for Fake {
         &self,
         request: Request<ShowCommandRequest>,
     ) -> Answer<ShowCommandResponse> {
-        drop(self.enter(&request)?);
-        Err(Status::not_found(format!(
-            "no command has an id that begins with {:?}",
-            request.get_ref().command_id
-        )))
+        let script = self.enter(&request)?;
+        let prefix = &request.get_ref().command_id;
+        let mut commands = script.commands.iter();
+        match commands.find(|it| it.command_id.starts_with(prefix)) {
+            Some(command) => Ok(Response::new(ShowCommandResponse {
+                command: Some(command.clone()),
+                output: script.kept_output.clone(),
+            })),
+            None => Err(Status::not_found(format!(
+                "no command has an id that begins with {prefix:?}"
+            ))),
+        }
     }
 
     async fn set_config(&self, request: Request<SetConfigRequest>) -> Answer<SetConfigResponse> {
@@ -201,8 +208,19 @@ impl OperatorService for Fake {
         Err(Status::unimplemented("not played"))
     }
 
-    async fn list_commands(&self, _: Request<ListCommandsRequest>) -> Answer<ListCommandsResponse> {
-        Err(Status::unimplemented("not played"))
+    async fn list_commands(
+        &self,
+        request: Request<ListCommandsRequest>,
+    ) -> Answer<ListCommandsResponse> {
+        let commands = self.enter(&request)?.commands.clone();
+        Ok(Response::new(ListCommandsResponse { commands }))
+    }
+
+    async fn show_group(&self, request: Request<ShowGroupRequest>) -> Answer<ShowGroupResponse> {
+        let script = self.enter(&request)?;
+        Ok(Response::new(ShowGroupResponse {
+            group: script.group.clone(),
+        }))
     }
 
     async fn cancel_command(
