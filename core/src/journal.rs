@@ -15,6 +15,7 @@
 mod acknowledged;
 mod content;
 mod entry;
+mod list;
 mod reader;
 
 use std::{
@@ -34,6 +35,7 @@ use crate::{
     unpoisoned::lock,
 };
 
+pub use list::{JournalFilter, JournalLine, LineState, Listing, MAX_LINES, Outbox};
 pub use reader::{JournalReader, JournalUpdate};
 
 /// Where the journal stops growing.

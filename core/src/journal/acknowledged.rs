@@ -66,6 +66,14 @@ impl Acknowledged {
         self.commands.get(&id)
     }
 
+    /// Those that are remembered, oldest first.
+    pub(super) fn outcomes(&self) -> impl Iterator<Item = (CommandId, Arc<Outcome>)> {
+        self.order.iter().filter_map(|id| {
+            let remembered = self.commands.get(id)?;
+            Some((*id, remembered.outcome(*id, "")))
+        })
+    }
+
     pub(super) fn remember(&mut self, id: CommandId, entry: Entry) {
         let Some(outcome) = entry.outcome else { return };
         let bytes = OUTCOME_BYTES

@@ -111,6 +111,10 @@ impl Entry {
         }
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Bytes that it keeps of payload, output and response.
     pub(super) fn bytes(&self) -> usize {
         let outcome = self
