@@ -1,6 +1,9 @@
 //! The real controller.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -14,6 +17,7 @@ pub struct Controller {
     address: SocketAddr,
     data: TempDir,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Controller {
@@ -27,19 +31,26 @@ impl Controller {
         let data = TempDir::new().expect("a temporary directory");
         let address = free_address();
         let arguments: Vec<_> = arguments.iter().map(|it| (*it).to_owned()).collect();
-        let program = spawn(address, &data, &arguments).await;
+        let program = spawn(address, &data, &arguments, &[]).await;
         Self {
             program,
             address,
             data,
             arguments,
+            environment: Vec::new(),
         }
     }
 
     /// Ends it without warning and starts it again over the same data.
     pub async fn restart(&mut self) {
         self.program.kill().await;
-        self.program = spawn(self.address, &self.data, &self.arguments).await;
+        self.start_again().await;
+    }
+
+    /// The same with other variables in its environment, from now on.
+    pub async fn restart_with(&mut self, environment: &[(String, String)]) {
+        self.environment = environment.to_vec();
+        self.restart().await;
     }
 
     /// Ends it without warning and starts it again with nothing remembered, on
@@ -47,7 +58,16 @@ impl Controller {
     pub async fn replace(&mut self) {
         self.program.kill().await;
         self.data = TempDir::new().expect("a temporary directory");
-        self.program = spawn(self.address, &self.data, &self.arguments).await;
+        self.start_again().await;
+    }
+
+    async fn start_again(&mut self) {
+        self.program = spawn(self.address, &self.data, &self.arguments, &self.environment).await;
+    }
+
+    /// Where it keeps everything that lasts.
+    pub fn data_dir(&self) -> &Path {
+        self.data.path()
     }
 
     /// As `http://127.0.0.1:PORT`.
@@ -88,10 +108,16 @@ impl Controller {
     }
 }
 
-async fn spawn(address: SocketAddr, data: &TempDir, arguments: &[String]) -> Program {
+async fn spawn(
+    address: SocketAddr,
+    data: &TempDir,
+    arguments: &[String],
+    environment: &[(String, String)],
+) -> Program {
     let mut command = binaries::command("aegis-controller");
     command.arg("--listen").arg(address.to_string());
     command.arg("--data-dir").arg(data.path()).args(arguments);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     let mut program = Program::spawn("aegis-controller", &mut command);
     eventually("the controller listens", async || {
         assert!(program.runs(), "the controller ended");
