@@ -50,6 +50,10 @@ fn what_it_gives_as_defaults_are_the_defaults() {
             default.lifecycle.max_heartbeat_interval,
         ),
         (
+            reference.lifecycle.max_backoff,
+            default.lifecycle.max_backoff,
+        ),
+        (
             reference.lifecycle.token_refresh_margin,
             default.lifecycle.token_refresh_margin,
         ),

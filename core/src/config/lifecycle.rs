@@ -14,6 +14,9 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
 const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// Nor keep silent: at the protocol's own settings a node is stale after 90 s.
 const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(300);
+/// Twice a minute and node, on average: a controller that comes back is found
+/// soon, and one that is down is not hammered.
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// The protocol's own.
 const TOKEN_REFRESH_MARGIN: Duration = Duration::from_secs(120);
 /// Half of what systemd waits before it kills.
@@ -28,6 +31,7 @@ pub(super) fn read(sources: &Sources) -> LifecycleConfig {
     let interval = value("heartbeat_interval");
     let min = value("min_heartbeat_interval");
     let max = value("max_heartbeat_interval");
+    let max_backoff = value("max_backoff");
     let config = LifecycleConfig {
         heartbeat_interval: interval.unwrap_or_else(|| {
             HEARTBEAT_INTERVAL
@@ -43,6 +47,7 @@ pub(super) fn read(sources: &Sources) -> LifecycleConfig {
             .or(interval)
             .unwrap_or(MAX_HEARTBEAT_INTERVAL)
             .max(min.unwrap_or_default()),
+        max_backoff: max_backoff.unwrap_or(MAX_BACKOFF),
         token_refresh_margin: value("token_refresh_margin").unwrap_or(TOKEN_REFRESH_MARGIN),
         drain_timeout: value("drain_timeout").unwrap_or(DRAIN_TIMEOUT),
     };
@@ -50,6 +55,7 @@ pub(super) fn read(sources: &Sources) -> LifecycleConfig {
         ("heartbeat_interval", interval),
         ("min_heartbeat_interval", min),
         ("max_heartbeat_interval", max),
+        ("max_backoff", max_backoff),
     ] {
         if value.is_some_and(|value| value < SHORTEST) {
             section.fault(key, "this has to be 10ms or more");

@@ -75,6 +75,8 @@ pub struct LifecycleConfig {
     pub min_heartbeat_interval: Duration,
     /// See above.
     pub max_heartbeat_interval: Duration,
+    /// The longest wait between two attempts to reach the controller.
+    pub max_backoff: Duration,
     /// How long before a token's expiry a new one is asked for.
     pub token_refresh_margin: Duration,
     /// How long a shutdown waits for running commands.

@@ -56,6 +56,7 @@ fn every_key_arrives_where_it_belongs() {
         heartbeat_interval = "10s"
         min_heartbeat_interval = "5s"
         max_heartbeat_interval = "1m"
+        max_backoff = "10s"
         token_refresh_margin = "1m"
         drain_timeout = "2m"
         [plugins]
@@ -93,6 +94,7 @@ fn every_key_arrives_where_it_belongs() {
         config.controller.enrolment_token,
         Some(EnrolmentTokenSource::File("/run/token".into()))
     );
+    assert_eq!(config.lifecycle.max_backoff, Duration::from_secs(10));
     assert_eq!(
         config.lifecycle.max_heartbeat_interval,
         Duration::from_secs(60)

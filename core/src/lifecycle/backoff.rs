@@ -3,19 +3,21 @@
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(1);
-const LAST: Duration = Duration::from_secs(60);
 
-/// Full jitter: between nothing and a bound that doubles from 1 s to 60 s, so
-/// that the nodes of a controller that comes back do not arrive all at once.
+/// Full jitter: between nothing and a bound that doubles from 1 s to the longest
+/// wait, so that the nodes of a controller that comes back do not arrive all at
+/// once.
 #[derive(Debug, Clone)]
 pub(super) struct Backoff {
+    longest: Duration,
     failures: u32,
     jitter: Jitter,
 }
 
 impl Backoff {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, longest: Duration) -> Self {
         Self {
+            longest,
             failures: 0,
             jitter: Jitter(seed),
         }
@@ -23,7 +25,9 @@ impl Backoff {
 
     /// The wait after one more failure.
     pub(super) fn failed(&mut self) -> Duration {
-        let bound = FIRST.saturating_mul(1 << self.failures.min(6)).min(LAST);
+        let bound = FIRST
+            .saturating_mul(1 << self.failures.min(12))
+            .min(self.longest);
         self.failures = self.failures.saturating_add(1);
         self.jitter.up_to(bound)
     }
@@ -38,7 +42,7 @@ impl Backoff {
     /// A wait as after many failures, where trying again soon does harm.
     pub(super) fn far(&mut self) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        LAST / 2 + self.jitter.up_to(LAST / 2)
+        self.longest / 2 + self.jitter.up_to(self.longest / 2)
     }
 
     pub(super) fn succeeded(&mut self) {
@@ -75,13 +79,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn waits_stay_within_their_bounds(seed: u64, failures in 0_u32..40) {
-            let mut backoff = Backoff::new(seed);
+        fn waits_stay_within_their_bounds(
+            seed: u64,
+            failures in 0_u32..40,
+            longest in 10_u64..600_000,
+        ) {
+            let longest = Duration::from_millis(longest);
+            let mut backoff = Backoff::new(seed, longest);
             for n in 0..failures {
-                let bound = FIRST.saturating_mul(1 << n.min(6)).min(LAST);
+                let bound = FIRST.saturating_mul(1 << n.min(12)).min(longest);
                 prop_assert!(backoff.failed() <= bound);
             }
-            prop_assert!(backoff.far() >= LAST / 2);
+            prop_assert!(backoff.far() >= longest / 2);
             let told = backoff.told(Duration::from_secs(7));
             prop_assert!((7.0..=9.0).contains(&told.as_secs_f64()));
             let spread = backoff.spread(Duration::from_secs(30));
@@ -91,7 +100,7 @@ mod tests {
 
     #[test]
     fn success_begins_anew() {
-        let mut backoff = Backoff::new(7);
+        let mut backoff = Backoff::new(7, Duration::from_secs(60));
         for _ in 0..10 {
             backoff.failed();
         }

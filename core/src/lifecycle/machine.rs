@@ -78,7 +78,7 @@ impl Machine {
     /// before; `seed` is for jitter.
     pub(crate) fn new(settings: Settings, admitted: bool, seed: u64) -> Self {
         Self {
-            backoff: Backoff::new(seed),
+            backoff: Backoff::new(seed, settings.max_backoff),
             link: Link::Down {
                 retry_at: BootInstant::default(),
             },
