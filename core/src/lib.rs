@@ -17,6 +17,7 @@ pub mod identity;
 pub mod journal;
 pub mod lifecycle;
 pub mod loader;
+pub mod local;
 pub mod manifest;
 mod metrics;
 pub mod notes;

@@ -32,6 +32,7 @@ use crate::{
     drain::NodeState,
     identity::Identity,
     journal::Journal,
+    local::Door,
     metrics::Listener,
     notify::ServiceManager,
     pushed_config::{PushedConfig, SyncRequest, WorkerSettings},
@@ -68,6 +69,7 @@ pub struct WorkerLifecycle {
     service_manager: ServiceManager,
     health: watch::Sender<Health>,
     metrics: Option<Listener>,
+    door: Option<Door>,
 }
 
 impl WorkerLifecycle {

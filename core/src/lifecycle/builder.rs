@@ -17,6 +17,7 @@ use crate::{
     drain::NodeState,
     identity::Identity,
     journal::Journal,
+    local::Door,
     metrics::Listener,
     notify::ServiceManager,
     plugin::{PluginInfo, PluginState},
@@ -98,6 +99,18 @@ impl WorkerLifecycleBuilder {
             check_token(&config.controller)?;
         }
         let metrics = config.telemetry.metrics.map(listen).transpose()?;
+        let door = match Door::open(identity.clone()) {
+            Ok(door) => Some(door),
+            // The worker's work does not depend on it.
+            Err(error) => {
+                tracing::error!(
+                    %error,
+                    "cannot listen at worker.sock in the state directory: nothing can be asked of \
+                     this worker locally"
+                );
+                None
+            }
+        };
         let state = NodeState::new();
         let (pushed, sync_requests) =
             PushedConfig::open(identity.state().path(), config.plugins.clone())?;
@@ -135,6 +148,7 @@ impl WorkerLifecycleBuilder {
             service_manager: self.service_manager,
             health: watch::Sender::new(Health::Starting),
             metrics,
+            door,
         })
     }
 }

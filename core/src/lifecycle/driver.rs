@@ -106,6 +106,7 @@ impl Driver {
             service_manager,
             health,
             metrics,
+            door,
         } = lifecycle;
         let dispatcher = Dispatcher::new(
             journal.clone(),
@@ -145,6 +146,9 @@ impl Driver {
                 catalog: catalog.clone(),
                 pulse: pulse.clone(),
             }));
+        }
+        if let Some(door) = door {
+            tasks.spawn(door.serve(node.journal.clone()));
         }
         Ok(Self {
             interval: watch::Sender::new(machine.interval()),
