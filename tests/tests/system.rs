@@ -52,6 +52,7 @@ mod system {
         mod controller_forgets;
         mod controller_restarts;
         mod drain_and_undo;
+        mod journal_list;
         mod one_worker_per_node;
         mod pushed_config;
         mod signals;

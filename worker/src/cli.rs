@@ -2,7 +2,10 @@
 
 use std::{env, path::PathBuf};
 
-use aegis_core::config::{Config, ConfigError, Loader};
+use aegis_core::{
+    config::{Config, ConfigError, Loader},
+    journal::{JournalFilter, MAX_LINES},
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The node agent: proves who it is to a controller, registers what the node
@@ -33,6 +36,9 @@ pub enum Command {
     /// The plugins of this node.
     #[command(subcommand)]
     Plugins(PluginsCommand),
+    /// The commands of this node and what became of them.
+    #[command(subcommand)]
+    Journal(JournalCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -61,6 +67,52 @@ pub enum PluginsCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum JournalCommand {
+    /// List the commands that have no outcome yet or whose outcome the controller has not
+    /// acknowledged, oldest first; also beside a running worker.
+    List(JournalList),
+}
+
+#[derive(Debug, Args)]
+pub struct JournalList {
+    /// Only those without an outcome.
+    #[arg(long, conflicts_with = "all")]
+    open: bool,
+    /// Those too whose outcome was acknowledged, as far as they are remembered.
+    #[arg(long)]
+    all: bool,
+    /// The newest so many.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u16).range(1..=MAX_LINES as i64)
+    )]
+    pub limit: u16,
+    /// How to print them.
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub output: OutputFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum OutputFormat {
+    Table,
+    Json,
+}
+
+impl JournalList {
+    pub fn filter(&self) -> JournalFilter {
+        if self.open {
+            JournalFilter::Open
+        } else if self.all {
+            JournalFilter::All
+        } else {
+            JournalFilter::Held
+        }
+    }
 }
 
 #[derive(Debug, Args)]

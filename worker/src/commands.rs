@@ -2,8 +2,11 @@
 
 mod check_config;
 mod identity;
+mod journal;
 mod plugins;
+mod printing;
 
 pub use check_config::check_config;
 pub use identity::identity_show;
+pub use journal::journal_list;
 pub use plugins::{plugins_inspect, plugins_list};

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, IdentityCommand, PluginsCommand};
+use cli::{Cli, Command, IdentityCommand, JournalCommand, PluginsCommand};
 use exit::Exit;
 
 fn main() -> ExitCode {
@@ -30,6 +30,9 @@ fn main() -> ExitCode {
         }
         Some(Command::Plugins(PluginsCommand::Inspect { file, json })) => {
             commands::plugins_inspect(&cli.settings, file, *json)
+        }
+        Some(Command::Journal(JournalCommand::List(list))) => {
+            commands::journal_list(&cli.settings, list)
         }
     };
     Exit::of(done)

@@ -1,10 +1,6 @@
 //! `aegis-worker plugins list` and `plugins inspect`
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write as _},
-    path::Path,
-};
+use std::{fmt::Write as _, path::Path};
 
 use aegis_core::{
     catalog::{Catalog, Scan},
@@ -12,9 +8,8 @@ use aegis_core::{
     plugin::PluginState,
 };
 use anyhow::bail;
-use comfy_table::{Table, presets};
-use serde::Serialize;
 
+use super::printing::{print_json, put, table};
 use crate::{built_ins, cli::Settings};
 
 pub fn plugins_list(settings: &Settings, json: bool) -> anyhow::Result<()> {
@@ -154,36 +149,4 @@ fn print_inspection(inspection: &Inspection) -> anyhow::Result<()> {
         writeln!(out, "{:<13}{mark:<9} {why}", result.check.as_str())?;
     }
     put(&out)
-}
-
-/// Writes text that came from a plugin file: it cannot steer a terminal.
-fn put(text: &str) -> anyhow::Result<()> {
-    let clean = |c: char| {
-        if c.is_control() && c != '\n' {
-            '\u{fffd}'
-        } else {
-            c
-        }
-    };
-    let text: String = text.chars().map(clean).collect();
-    io::stdout().lock().write_all(text.as_bytes())?;
-    Ok(())
-}
-
-fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    writeln!(
-        io::stdout().lock(),
-        "{}",
-        serde_json::to_string_pretty(value)?
-    )?;
-    Ok(())
-}
-
-fn table<const N: usize>(heading: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(heading);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table
 }

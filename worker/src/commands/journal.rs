@@ -1,0 +1,95 @@
+//! `aegis-worker journal list`
+
+use std::{fmt::Write as _, path::Path};
+
+use aegis_core::{
+    journal::{JournalFilter, JournalLine, Listing, Outbox},
+    local::{self, Answer, AskError, Request},
+};
+use anyhow::bail;
+
+use super::printing::{print_json, put, table};
+use crate::cli::{JournalList, OutputFormat, Settings};
+
+pub fn journal_list(settings: &Settings, list: &JournalList) -> anyhow::Result<()> {
+    let state_dir = settings.load()?.node.state_dir;
+    let listing = read(&state_dir, list.filter(), list.limit.into())?;
+    match list.output {
+        OutputFormat::Json => print_json(&listing),
+        OutputFormat::Table => print_table(&listing),
+    }
+}
+
+/// From the worker that runs, if one does.
+fn read(state_dir: &Path, filter: JournalFilter, most: usize) -> anyhow::Result<Listing> {
+    match local::ask(state_dir, &Request::Journal { filter, most }) {
+        Ok(Answer::Journal(listing)) => Ok(listing),
+        Ok(answer) => bail!("the worker answered something else: {answer:?}"),
+        Err(AskError::NotRunning) => bail!(
+            "no worker runs over {}: start it, or name another directory with --state-dir",
+            state_dir.display()
+        ),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn print_table(listing: &Listing) -> anyhow::Result<()> {
+    let mut commands = table([
+        "COMMAND ID",
+        "NAME",
+        "STATE",
+        "ATTEMPT",
+        "ACCEPTED",
+        "STARTED",
+        "FINISHED",
+        "OUTBOX",
+    ]);
+    for line in &listing.lines {
+        commands.add_row(row(line));
+    }
+    let mut out = String::new();
+    if listing.lines.is_empty() {
+        writeln!(out, "no commands")?;
+    } else {
+        writeln!(out, "{}", commands.trim_fmt())?;
+    }
+    if listing.left_off > 0 {
+        writeln!(
+            out,
+            "\n{} older ones are left off: --limit shows more",
+            listing.left_off
+        )?;
+    }
+    put(&out)
+}
+
+fn row(line: &JournalLine) -> [String; 8] {
+    let JournalLine {
+        accepted_at,
+        started_at,
+        finished_at,
+        ..
+    } = line;
+    let [accepted, started, finished] = [accepted_at, started_at, finished_at].map(|at| {
+        at.map_or_else(
+            || "-".to_owned(),
+            |at| at.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        )
+    });
+    let outbox = match line.outbox {
+        Outbox::Empty => "-",
+        Outbox::Waiting => "waiting",
+        Outbox::Acknowledged => "acknowledged",
+    };
+    let known = |text: &str| if text.is_empty() { "-" } else { text }.to_owned();
+    [
+        line.command_id.clone(),
+        known(&line.name),
+        line.state.as_str().to_owned(),
+        line.attempt.to_string(),
+        accepted,
+        started,
+        finished,
+        outbox.to_owned(),
+    ]
+}
