@@ -1,13 +1,16 @@
 //! The command line: one file for each group of subcommands.
 
 mod admission;
+mod attach;
 mod command;
 mod config;
 mod describe;
 mod drain;
 mod enrol;
+mod group;
 mod nodes;
 mod push_config;
+mod receipt;
 mod record;
 mod run;
 mod shutdown;
@@ -16,7 +19,6 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     connection::{ConnectArgs, Connection},
-    document::CommandList,
     duration,
     failure::{Exit, Failure},
     output::Format,
@@ -82,9 +84,12 @@ enum Subcommands {
     Shutdown(shutdown::Arguments),
     /// List commands, newest first
     Commands(command::ListArguments),
-    /// Show, follow or cancel one command
+    /// Show, follow or cancel commands
     #[command(subcommand)]
     Command(command::CommandCommands),
+    /// Show or follow the commands of one submission
+    #[command(subcommand)]
+    Group(group::GroupCommands),
     /// Describe a command as its nodes report it; without one, list them all
     Describe(describe::Arguments),
     /// Show config layers
@@ -116,6 +121,7 @@ impl Cli {
             Subcommands::Shutdown(arguments) => arguments.run(&global).await,
             Subcommands::Commands(arguments) => arguments.run(&global).await,
             Subcommands::Command(commands) => commands.run(&global).await,
+            Subcommands::Group(commands) => commands.run(&global).await,
             Subcommands::Describe(arguments) => arguments.run(&global).await,
             Subcommands::Config(commands) => commands.run(&global).await,
             Subcommands::Ban(arguments) => arguments.ban(&global).await,
@@ -130,27 +136,6 @@ impl Cli {
 /// A `--flag 90s`.
 fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
     duration::parse(text)
-}
-
-/// 0 where all commands succeeded, 1 otherwise.
-fn exit_of(list: &CommandList) -> Exit {
-    if list.counts.succeeded == list.counts.total {
-        Exit::Success
-    } else {
-        Exit::Failed
-    }
-}
-
-/// How to come back to commands that go on by themselves.
-fn way_back(list: &CommandList) -> String {
-    match (list.commands.as_slice(), &list.group_id) {
-        ([command], _) => format!(
-            "Come back with `aegisctl command show {id} --follow`, end it with `aegisctl command cancel {id}`.",
-            id = command.command_id
-        ),
-        (_, Some(group)) => format!("Come back with `aegisctl commands --group {group}`."),
-        (_, None) => "Come back with `aegisctl commands`.".into(),
-    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,10 @@
 
 mod command;
 mod config;
+mod group;
 mod handler;
 mod node;
+mod receipt;
 mod record;
 
 use chrono::{DateTime, Utc};
@@ -18,8 +20,10 @@ use serde_json::Value;
 pub use self::{
     command::{Command, CommandList, Counts, Follow, Progress},
     config::{AppliedConfig, Config, ConfigPush, Layer},
+    group::Group,
     handler::{Description, Handler, HandlerOn, Summary},
     node::{ConfigState, Drain, InFlight, Node, NodeDetail, Plugin},
+    receipt::{Evidence, Receipt},
     record::{AuditEntry, EnrolmentToken, Event, NewEnrolmentToken},
 };
 

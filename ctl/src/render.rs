@@ -8,6 +8,7 @@ mod follow;
 mod golden;
 mod handler;
 mod node;
+mod receipt;
 mod record;
 mod table;
 mod time;
@@ -15,11 +16,12 @@ mod time;
 use serde_json::Value;
 
 pub use self::{
-    command::{command, commands, error, outcomes},
+    command::{command, commands, error, group, outcomes},
     config::{config, pushed},
     follow::Follower,
     handler::{commands_of_fleet, description, fields},
-    node::{drain_line, node_detail, node_line, nodes},
+    node::{blocking, drain_line, node_detail, node_line, nodes},
+    receipt::receipt,
     record::{audit, events, tokens},
     time::{ago, span},
 };

@@ -1,5 +1,7 @@
 //! `commands` and `command show | cancel`.
 
+use std::path::PathBuf;
+
 use aegis_proto::{
     operator::v1::{
         CancelCommandRequest, ListCommandsRequest, ShowCommandRequest, ShowCommandResponse,
@@ -9,19 +11,17 @@ use aegis_proto::{
 use chrono::Utc;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::Global;
+use super::{Global, attach::attach, receipt};
 use crate::{
     connection::Connection,
-    document::{Command, CommandList, Follow},
+    document::Command,
     failure::{Exit, Failure},
     fleet,
-    follow::{CommandWatch, Update, unless_interrupted},
+    follow::CommandWatch,
     output::{self, Format},
-    render::{self, Follower},
+    render,
     selector::{SelectorFlags, Target},
 };
-
-use super::run::{interrupted, show};
 
 /// `commands [SELECTOR] [filters]`
 #[derive(Debug, Args)]
@@ -114,13 +114,20 @@ impl ListArguments {
 /// `command …`
 #[derive(Debug, Subcommand)]
 pub enum CommandCommands {
-    /// Show a command with its payload, output and response
+    /// Show commands with their payload, output and response
     Show {
-        /// A command id or a unique beginning of one
-        id: String,
-        /// Stay until it has an outcome; with -o json one event per line
+        /// Command ids or unique beginnings of them
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+        /// Stay until they have an outcome; with -o json one event per line
         #[arg(short, long)]
         follow: bool,
+        /// Show the receipt that the node signed for the outcome, and verify it
+        #[arg(long, conflicts_with = "follow")]
+        receipt: bool,
+        /// The same, and write what openssl and sha256sum verify it from into this directory
+        #[arg(long, value_name = "DIR", conflicts_with = "follow")]
+        receipt_dir: Option<PathBuf>,
     },
     /// Cancel a command: it never starts, or its handler is asked to end
     Cancel {
@@ -137,12 +144,30 @@ impl CommandCommands {
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let connection = global.connect().await?;
         match self {
-            Self::Show { id, follow: true } => follow(global, &connection, id).await,
-            Self::Show { id, follow: false } => {
-                let response = fetch(&connection, id).await?;
-                let command = Command::from(response.command.unwrap_or_default())
-                    .with_output(&response.output);
-                print(global, &command)?;
+            Self::Show {
+                ids,
+                follow: false,
+                receipt,
+                receipt_dir,
+            } if receipt || receipt_dir.is_some() => {
+                let [id] = ids.as_slice() else {
+                    return Err(Failure::usage("receipts are shown one at a time")
+                        .next("Give one command id with --receipt."));
+                };
+                let shown = fetch(&connection, id).await?;
+                receipt::show(global, shown, receipt_dir.as_deref())
+            }
+            Self::Show { ids, follow, .. } => {
+                let mut all = Vec::with_capacity(ids.len());
+                for id in &ids {
+                    all.push(fetch(&connection, id).await?);
+                }
+                if follow {
+                    let views = all.into_iter().filter_map(|it| it.command).collect();
+                    let watch = CommandWatch::new(&connection, views);
+                    return attach(global, watch, String::new()).await;
+                }
+                print(global, all)?;
                 Ok(Exit::Success)
             }
             Self::Cancel { id, reason } => cancel(global, &connection, id, reason).await,
@@ -150,11 +175,10 @@ impl CommandCommands {
     }
 }
 
-async fn fetch(
-    connection: &Connection,
-    command_id: String,
-) -> Result<ShowCommandResponse, Failure> {
-    let request = ShowCommandRequest { command_id };
+async fn fetch(connection: &Connection, command_id: &str) -> Result<ShowCommandResponse, Failure> {
+    let request = ShowCommandRequest {
+        command_id: command_id.to_owned(),
+    };
     let shown = connection
         .call(
             "show the command",
@@ -167,47 +191,19 @@ async fn fetch(
     })
 }
 
-fn print(global: &Global, command: &Command) -> Result<(), Failure> {
-    match global.output {
-        Format::Json => output::document(command),
-        Format::Table => output::text(&render::command(command, Utc::now())),
-    }
-}
-
-async fn follow(global: &Global, connection: &Connection, id: String) -> Result<Exit, Failure> {
-    let view = fetch(connection, id).await?.command.unwrap_or_default();
-    let mut follower = Follower::new([view.node_id.as_str()].into_iter(), global.output);
-    let mut watch = CommandWatch::new(connection, vec![view.clone()]);
-    let format = global.output;
-    let watching = watch.run(|update| match format {
-        Format::Json => line(update),
-        Format::Table => follower.update(update),
-    });
-    let followed = unless_interrupted(watching).await;
-    follower.close()?;
-    let list = CommandList::new(view.group_id, watch.into_commands());
-    let Some(result) = followed else {
-        return Ok(interrupted(&list));
-    };
-    result?;
-    if format == Format::Table {
-        show(global, &list)?;
-    }
-    Ok(super::exit_of(&list))
-}
-
-/// One event on a line of its own.
-fn line(update: Update<'_>) -> Result<(), Failure> {
-    match update {
-        Update::State(command) => output::line(&Follow::Command { command }),
-        Update::Progress(command, progress) => output::line(&Follow::Progress {
-            command_id: &command.command_id,
-            progress: progress.into(),
-        }),
-        Update::Output(command, bytes) => output::line(&Follow::Output {
-            command_id: &command.command_id,
-            text: &String::from_utf8_lossy(bytes),
-        }),
+fn print(global: &Global, all: Vec<ShowCommandResponse>) -> Result<(), Failure> {
+    let commands = all
+        .into_iter()
+        .map(|shown| Command::from(shown.command.unwrap_or_default()).with_output(&shown.output));
+    let commands: Vec<Command> = commands.collect();
+    match (global.output, commands.as_slice()) {
+        (Format::Json, [command]) => output::document(command),
+        (Format::Json, commands) => output::document(&commands),
+        (Format::Table, commands) => {
+            let now = Utc::now();
+            let texts: Vec<String> = commands.iter().map(|it| render::command(it, now)).collect();
+            output::text(&texts.join("\n\n\n"))
+        }
     }
 }
 

@@ -1,15 +1,19 @@
 //! `drain`: the drain command, then each node's drain to its end.
 
-use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
+mod followed;
+
+use std::{ops::ControlFlow, time::Duration};
 
 use aegis_proto::operator::v1::{NodeView, SubmitCommandRequest};
 use chrono::Utc;
 use clap::Args;
 use serde_json::{Value, json};
 
+use self::followed::Followed;
 use super::{
-    Global, exit_of, parse_duration,
-    run::{detached, follow, interrupted, show},
+    Global,
+    attach::{detached, exit_of, follow, interrupted, show},
+    parse_duration,
 };
 use crate::{
     connection::Connection,
@@ -19,7 +23,7 @@ use crate::{
     follow::{unless_interrupted, watch_nodes},
     output::{self, Format},
     payload,
-    render::{self, short},
+    render::short,
     selector::{SelectorFlags, Target},
     submit::submit,
 };
@@ -32,9 +36,12 @@ pub struct Arguments {
     node: Option<String>,
     #[command(flatten)]
     selector: SelectorFlags,
-    /// When the drain is to be over, from now [default: none]
+    /// When what still runs is cancelled, from now [default: never]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "undo")]
     deadline: Option<Duration>,
+    /// Cancel what runs at once: a deadline that is now
+    #[arg(long, conflicts_with_all = ["undo", "deadline"])]
+    force: bool,
     /// Why; shown with the node while it drains
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -69,7 +76,7 @@ impl Arguments {
         };
         let Some(ends) = ends(&connection, &target, &list, nodes, self.undo).await? else {
             eprintln!(
-                "Detached; the nodes go on draining. Come back with `aegisctl nodes --watch`, take work again with `aegisctl drain {target} --undo`."
+                "Detached; the nodes go on draining. Come back with `aegisctl drain {target}`, take work again with `aegisctl drain {target} --undo`."
             );
             return Ok(Exit::Detached);
         };
@@ -79,7 +86,8 @@ impl Arguments {
 
     fn payload(&self) -> Value {
         let mut payload = json!({ "drain": !self.undo });
-        if let Some(deadline) = self.deadline {
+        let at_once = self.force.then_some(Duration::ZERO);
+        if let Some(deadline) = self.deadline.or(at_once) {
             payload["deadlineMs"] = json!(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
         }
         if let Some(reason) = &self.reason {
@@ -98,41 +106,18 @@ async fn ends(
     nodes: Vec<NodeView>,
     undo: bool,
 ) -> Result<Option<Vec<Node>>, Failure> {
-    let taken = list
-        .commands
-        .iter()
-        .filter(|it| it.succeeded())
-        .map(|it| it.node_id.clone());
-    let mut open: BTreeMap<String, Shown> = taken.map(|id| (id, Shown::default())).collect();
-    let mut undone = Vec::new();
-    let mut ends: BTreeMap<String, Node> = nodes
-        .into_iter()
-        .map(Node::from)
-        .map(|it| (it.node_id.clone(), it))
-        .collect();
-    if !open.is_empty() {
+    let taken = list.commands.iter().filter(|it| it.succeeded());
+    let mut followed = Followed::new(
+        undo,
+        nodes.into_iter().map(Node::from),
+        taken.map(|it| it.node_id.clone()),
+    );
+    if !followed.is_over() {
         let watching = watch_nodes(connection, target, |view| {
-            let node = Node::from(view);
-            let Some(shown) = open.get_mut(&node.node_id) else {
-                return Ok(ControlFlow::Continue(()));
-            };
-            let line = render::drain_line(&node, Utc::now());
-            let blocking = what_blocks(&node);
-            // A line for each change, and not for each second that passes.
-            if shown.blocking != blocking {
-                eprintln!("{}  {line}", short(&node.node_id));
-                shown.blocking = blocking;
+            for line in followed.seen(Node::from(view), Utc::now()) {
+                eprintln!("{line}");
             }
-            let drains = node.drain.is_some() || node.status == "draining";
-            shown.drained |= drains;
-            if is_over(&node, undo) {
-                open.remove(&node.node_id);
-            } else if !undo && shown.drained && !drains {
-                open.remove(&node.node_id);
-                undone.push(short(&node.node_id));
-            }
-            ends.insert(node.node_id.clone(), node);
-            Ok(if open.is_empty() {
+            Ok(if followed.is_over() {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
@@ -143,8 +128,9 @@ async fn ends(
             None => return Ok(None),
         }
     }
+    let (ends, undone) = followed.ends();
     if undone.is_empty() {
-        return Ok(Some(ends.into_values().collect()));
+        return Ok(Some(ends));
     }
     Err(Failure::new(
         Exit::Failed,
@@ -154,31 +140,6 @@ async fn ends(
         ),
     )
     .next("`aegisctl audit` shows by whom."))
-}
-
-/// What was last seen of a node.
-#[derive(Default)]
-struct Shown {
-    blocking: String,
-    drained: bool,
-}
-
-/// What a drain waits for, without the times that change by themselves.
-fn what_blocks(node: &Node) -> String {
-    let commands = node.drain.iter().flat_map(|drain| &drain.in_flight);
-    let commands: Vec<&str> = commands.map(|it| it.command_id.as_str()).collect();
-    format!("{} {}", node.state, commands.join(" "))
-}
-
-fn is_over(node: &Node, undo: bool) -> bool {
-    if undo {
-        return node.drain.is_none() && node.status != "draining";
-    }
-    match &node.drain {
-        Some(drain) => drain.finished_at.is_some(),
-        // A worker of the fixed contract says that it drains, and how many run.
-        None => node.status == "draining" && node.running_commands == 0,
-    }
 }
 
 fn report(global: &Global, list: &CommandList, nodes: &[Node], undo: bool) -> Result<(), Failure> {
@@ -201,49 +162,4 @@ fn report(global: &Global, list: &CommandList, nodes: &[Node], undo: bool) -> Re
         .map(|it| format!("{} {done}", short(&it.node_id)))
         .collect();
     output::text(&lines.join("\n"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::document::Drain;
-
-    fn node(status: &str, drain: Option<Drain>, running: u32) -> Node {
-        Node {
-            status: status.into(),
-            drain,
-            running_commands: running,
-            ..NodeView::default().into()
-        }
-    }
-
-    fn drain(finished: bool) -> Option<Drain> {
-        Some(Drain {
-            started_at: None,
-            deadline: None,
-            finished_at: finished.then(Utc::now),
-            reason: None,
-            in_flight: Vec::new(),
-        })
-    }
-
-    #[test]
-    fn a_drain_is_over_when_its_node_says_that_the_last_handler_returned() {
-        assert!(!is_over(&node("draining", drain(false), 0), false));
-        assert!(is_over(&node("draining", drain(true), 0), false));
-        assert!(!is_over(&node("active", None, 0), false));
-    }
-
-    #[test]
-    fn a_worker_without_sessions_is_drained_when_nothing_runs() {
-        assert!(!is_over(&node("draining", None, 1), false));
-        assert!(is_over(&node("draining", None, 0), false));
-    }
-
-    #[test]
-    fn an_undo_is_over_when_the_drain_is_gone() {
-        assert!(!is_over(&node("draining", drain(false), 0), true));
-        assert!(!is_over(&node("draining", None, 0), true));
-        assert!(is_over(&node("active", None, 3), true));
-    }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Global,
-    run::{detached, follow, interrupted},
+    attach::{detached, follow, interrupted},
 };
 use crate::{
     connection::Connection,

@@ -2,22 +2,23 @@
 
 use std::time::Duration;
 
-use aegis_proto::operator::v1::{NodeView, SubmitCommandRequest, SubmitCommandResponse};
+use aegis_proto::operator::v1::{NodeView, SubmitCommandRequest};
 use chrono::Utc;
 use clap::Args;
 
-use super::{Global, exit_of, parse_duration, way_back};
+use super::{
+    Global,
+    attach::{detached, exit_of, follow, interrupted, show},
+    parse_duration,
+};
 use crate::{
     connection::Connection,
-    document::{CommandList, duration, timestamp},
+    document::{duration, timestamp},
     duration::Moment,
     failure::{Exit, Failure},
     fleet,
-    follow::{CommandWatch, unless_interrupted},
     offer::{Offer, Offers},
-    output::{self, Format},
     payload::{self, Argument, Source},
-    render::{self, Follower, short},
     selector::SelectorFlags,
     submit::submit,
 };
@@ -134,100 +135,6 @@ async fn checked(
         }
     }
     Ok(payload)
-}
-
-/// Follows to the outcomes: the commands, or (as the error) where they were
-/// left with Ctrl-C.
-pub async fn follow(
-    global: &Global,
-    connection: &Connection,
-    nodes: &[NodeView],
-    submitted: SubmitCommandResponse,
-) -> Result<Result<CommandList, CommandList>, Failure> {
-    let group = submitted.group_id;
-    let ids: Vec<String> = submitted
-        .commands
-        .iter()
-        .map(|it| it.node_id.clone())
-        .collect();
-    let mut follower = Follower::new(ids.iter().map(String::as_str), global.output);
-    for node in nodes.iter().filter(|node| !node.connected) {
-        follower.note(&format!(
-            "note: {} is not connected; the command waits until it is",
-            short(fleet::id(node))
-        ));
-    }
-    let mut watch = CommandWatch::new(connection, submitted.commands)
-        .keep_output(global.output == Format::Json);
-    let followed = unless_interrupted(watch.run(|update| follower.update(update))).await;
-    follower.close()?;
-    let lost = matches!(followed, Some(Err(_)));
-    let list = CommandList::new(group, watch.into_commands());
-    match followed {
-        Some(Ok(())) => Ok(Ok(list)),
-        Some(Err(failure)) if lost => {
-            Err(failure.next(format!("What was submitted goes on. {}", way_back(&list))))
-        }
-        _ => Ok(Err(list)),
-    }
-}
-
-/// Prints the outcomes.
-pub fn show(global: &Global, list: &CommandList) -> Result<(), Failure> {
-    if global.output == Format::Json {
-        return output::document(list);
-    }
-    let [command] = list.commands.as_slice() else {
-        return output::text(&render::outcomes(list));
-    };
-    if command.succeeded() {
-        return match &command.response {
-            Some(response) => output::text(&render::pretty(response)),
-            None => Ok(()),
-        };
-    }
-    eprintln!(
-        "error: `{}` {} on {}: {}\n  `aegisctl command show {}` shows more.",
-        render::clean(&command.name),
-        said(&command.state),
-        short(&command.node_id),
-        render::error(command).replace('\n', "\n  "),
-        command.command_id
-    );
-    Ok(())
-}
-
-/// What Ctrl-C leaves behind.
-pub fn interrupted(list: &CommandList) -> Exit {
-    eprintln!("Detached; what was submitted goes on. {}", way_back(list));
-    Exit::Detached
-}
-
-/// What `--detach` prints.
-pub fn detached(global: &Global, submitted: SubmitCommandResponse) -> Result<Exit, Failure> {
-    let list = CommandList::from(submitted);
-    match global.output {
-        Format::Json => output::document(&list)?,
-        Format::Table => {
-            // Ids alone on standard output: they are what a script wants.
-            let ids: Vec<&str> = list
-                .commands
-                .iter()
-                .map(|it| it.command_id.as_str())
-                .collect();
-            output::text(&ids.join("\n"))?;
-            eprintln!("Submitted. {}", way_back(&list));
-        }
-    }
-    Ok(Exit::Success)
-}
-
-fn said(state: &str) -> String {
-    match state {
-        "unknown" => "ended with its outcome unknown".into(),
-        "failed" => "failed".into(),
-        state => format!("was {state}"),
-    }
 }
 
 #[cfg(test)]

@@ -11,8 +11,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    Global, exit_of, parse_duration,
-    run::{detached, follow, interrupted, show},
+    Global,
+    attach::{detached, exit_of, follow, interrupted, show},
+    parse_duration,
 };
 use crate::{
     connection::Connection,

@@ -93,17 +93,21 @@ pub struct Counts {
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Follow<'a> {
     /// At first, and at every change of state.
-    Command {
-        command: &'a Command,
-    },
+    Command { command: &'a Command },
     Progress {
         command_id: &'a str,
         progress: Progress,
     },
     Output {
         command_id: &'a str,
+        /// Bytes of output before it.
+        offset: u64,
         text: &'a str,
     },
+    /// So many bytes of output are missing before the next `output`.
+    Gap { command_id: &'a str, bytes: u64 },
+    /// The handler was begun again, and its output with it.
+    Attempt { command_id: &'a str, attempt: u32 },
 }
 
 impl From<CommandView> for Command {

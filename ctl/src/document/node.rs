@@ -40,6 +40,8 @@ pub struct Node {
     pub open_commands: u32,
     pub unacknowledged_results: u32,
     pub drain: Option<Drain>,
+    /// As the node tells it; nothing where it is well.
+    pub unhealthy_reason: Option<String>,
     pub config: ConfigState,
     pub registered_at: Option<DateTime<Utc>>,
     pub last_heartbeat_at: Option<DateTime<Utc>>,
@@ -66,6 +68,13 @@ pub struct InFlight {
     pub name: String,
     pub plugin: String,
     pub started_at: Option<DateTime<Utc>>,
+    /// When its timeout passes; nothing where it has passed.
+    pub timeout_at: Option<DateTime<Utc>>,
+    /// Since when its handler has been asked to end.
+    pub cancelled_at: Option<DateTime<Utc>>,
+    /// Its outcome is told, as unknown, and its handler has not returned: only
+    /// a restart of the worker ends it.
+    pub given_up: bool,
 }
 
 /// The config a node has, beside the one it should have.
@@ -78,6 +87,10 @@ pub struct ConfigState {
     pub failed_step: Option<String>,
     pub reason: Option<String>,
     pub attempted_at: Option<DateTime<Utc>>,
+    /// The version that was restored where the attempt failed in force.
+    pub rolled_back_to: Option<String>,
+    /// The last lines of the worker's log before the failure, oldest first.
+    pub log_tail: Vec<String>,
 }
 
 /// One node in full, as `node show` has it.
@@ -149,6 +162,7 @@ impl From<NodeView> for Node {
             open_commands: view.queued_commands,
             unacknowledged_results: view.outbox_length,
             drain,
+            unhealthy_reason: some(view.unhealthy_reason),
             config: ConfigState::new(view.config, view.wanted_config_version),
             registered_at: time(info.registered_at.as_ref()),
             last_heartbeat_at: time(info.last_heartbeat_at.as_ref()),
@@ -176,6 +190,9 @@ impl From<v1::InFlight> for InFlight {
     fn from(command: v1::InFlight) -> Self {
         Self {
             started_at: time(command.started_at.as_ref()),
+            timeout_at: time(command.timeout_at.as_ref()),
+            cancelled_at: time(command.cancelled_at.as_ref()),
+            given_up: command.given_up,
             command_id: command.command_id,
             name: command.name,
             plugin: command.plugin,
@@ -195,6 +212,8 @@ impl ConfigState {
             attempt_succeeded: status.attempt_succeeded,
             failed_step: some(status.failed_step),
             reason: some(status.reason),
+            rolled_back_to: some(status.rolled_back_to),
+            log_tail: status.log_tail,
         }
     }
 }

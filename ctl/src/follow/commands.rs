@@ -11,7 +11,7 @@ use tonic::Status;
 use super::{is_final, pause};
 use crate::{
     connection::{CallError, Connection},
-    document::Command,
+    document::{Command, some},
     failure::Failure,
     retry::Retry,
 };
@@ -25,8 +25,13 @@ pub enum Update<'a> {
     /// Its first sight, or a change of its state.
     State(&'a Command),
     Progress(&'a Command, Progress),
-    /// A part of its output that was not seen before.
-    Output(&'a Command, &'a [u8]),
+    /// A part of its output that was not seen before, and its offset.
+    Output(&'a Command, u64, &'a [u8]),
+    /// So many bytes of its output are missing before the next part: they were
+    /// not kept.
+    Gap(&'a Command, u64),
+    /// Its handler was begun again, after its worker ended: so is its output.
+    Attempt(&'a Command, u32),
 }
 
 /// Commands that are followed, and what is known of them.
@@ -34,12 +39,16 @@ pub struct CommandWatch<'a> {
     connection: &'a Connection,
     commands: Vec<Followed>,
     index: HashMap<String, usize>,
+    /// Named in place of its commands: a thousand ids are a long request.
+    group: Option<String>,
     keeps_output: bool,
 }
 
 struct Followed {
     command: Command,
     seen: bool,
+    /// Which attempt's output is followed; 0 until it is known.
+    attempt: u32,
     /// The offset behind the last byte of output that was passed on.
     position: u64,
     output: Vec<u8>,
@@ -55,7 +64,16 @@ impl<'a> CommandWatch<'a> {
                 .map(|(at, command)| (command.command_id.clone(), at))
                 .collect(),
             commands: commands.into_iter().map(Followed::new).collect(),
+            group: None,
             keeps_output: false,
+        }
+    }
+
+    /// Of all commands of a group.
+    pub fn of_group(connection: &'a Connection, group: String, commands: Vec<CommandView>) -> Self {
+        Self {
+            group: some(group).filter(|_| commands.len() > 1),
+            ..Self::new(connection, commands)
         }
     }
 
@@ -64,6 +82,12 @@ impl<'a> CommandWatch<'a> {
     pub fn keep_output(mut self, keep: bool) -> Self {
         self.keeps_output = keep;
         self
+    }
+
+    /// Their nodes, in the order of the commands.
+    pub fn nodes(&self) -> Vec<String> {
+        let commands = self.commands.iter();
+        commands.map(|it| it.command.node_id.clone()).collect()
     }
 
     /// The commands as they were last seen.
@@ -141,23 +165,15 @@ impl<'a> CommandWatch<'a> {
     }
 
     fn request(&self) -> WatchCommandsRequest {
-        // A group is named by its id: a thousand command ids are a long request.
-        let group = self
-            .commands
-            .first()
-            .and_then(|it| it.command.group_id.clone());
-        match group {
-            Some(group_id) if self.commands.len() > 1 => WatchCommandsRequest {
-                group_id,
+        let ids = || self.commands.iter().map(|it| it.command.command_id.clone());
+        match &self.group {
+            Some(group_id) => WatchCommandsRequest {
+                group_id: group_id.clone(),
                 command_ids: Vec::new(),
             },
-            _ => WatchCommandsRequest {
+            None => WatchCommandsRequest {
                 group_id: String::new(),
-                command_ids: self
-                    .commands
-                    .iter()
-                    .map(|it| it.command.command_id.clone())
-                    .collect(),
+                command_ids: ids().collect(),
             },
         }
     }
@@ -183,24 +199,33 @@ impl<'a> CommandWatch<'a> {
         match event.event {
             Some(Event::Command(view)) => {
                 let final_now = is_final(view.state());
+                let progress = view.progress.clone();
                 let command = Command::from(view);
                 // A snapshot that is older than what is known changes nothing.
                 if followed.command.is_final && !final_now {
                     return Ok(());
                 }
-                let changed = !followed.seen || command.state != followed.command.state;
+                let first = !followed.seen;
+                let changed = first || command.state != followed.command.state;
                 followed.command = command;
                 followed.seen = true;
                 if changed {
-                    update(Update::State(&followed.command))
-                } else {
-                    Ok(())
+                    update(Update::State(&followed.command))?;
+                }
+                match progress.filter(|_| first && !final_now) {
+                    Some(progress) => update(Update::Progress(&followed.command, progress)),
+                    None => Ok(()),
                 }
             }
             Some(Event::Progress(progress)) => {
                 update(Update::Progress(&followed.command, progress))
             }
-            Some(Event::Output(chunk)) => followed.output(&chunk, self.keeps_output, update),
+            Some(Event::Output(chunk)) => {
+                if followed.attempt(event.attempt, update)? {
+                    followed.output(&chunk, self.keeps_output, update)?;
+                }
+                Ok(())
+            }
             // Of a newer controller.
             None => Ok(()),
         }
@@ -212,9 +237,31 @@ impl Followed {
         Self {
             command: view.into(),
             seen: false,
+            attempt: 0,
             position: 0,
             output: Vec::new(),
         }
+    }
+
+    /// Whether output of this attempt is still of interest; 0 is an older
+    /// controller, which does not say.
+    fn attempt(
+        &mut self,
+        attempt: u32,
+        update: &mut impl FnMut(Update<'_>) -> Result<(), Failure>,
+    ) -> Result<bool, Failure> {
+        if attempt == 0 || attempt == self.attempt {
+            return Ok(true);
+        }
+        if attempt < self.attempt {
+            return Ok(false);
+        }
+        if std::mem::replace(&mut self.attempt, attempt) > 0 {
+            self.position = 0;
+            self.output.clear();
+            update(Update::Attempt(&self.command, attempt))?;
+        }
+        Ok(true)
     }
 
     /// Passes on what of a chunk is new: after a reconnect the controller
@@ -225,16 +272,23 @@ impl Followed {
         keep: bool,
         update: &mut impl FnMut(Update<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let known =
-            usize::try_from(self.position.saturating_sub(chunk.offset)).unwrap_or(usize::MAX);
-        let Some(new) = chunk.data.get(known..).filter(|new| !new.is_empty()) else {
+        let known = self.position.saturating_sub(chunk.offset);
+        let new = chunk
+            .data
+            .get(usize::try_from(known).unwrap_or(usize::MAX)..);
+        let Some(new) = new.filter(|new| !new.is_empty()) else {
             return Ok(());
         };
+        let missing = chunk.offset.saturating_sub(self.position);
+        if missing > 0 {
+            update(Update::Gap(&self.command, missing))?;
+        }
         self.position = chunk.offset.saturating_add(chunk.data.len() as u64);
         if keep {
             self.output.extend_from_slice(new);
         }
-        update(Update::Output(&self.command, new))
+        let offset = chunk.offset.saturating_add(known);
+        update(Update::Output(&self.command, offset, new))
     }
 }
 
@@ -252,14 +306,15 @@ mod tests {
             };
             followed
                 .output(&chunk, true, &mut |update| {
-                    if let Update::Output(_, new) = update {
-                        shown.extend_from_slice(new);
+                    match update {
+                        Update::Output(_, _, new) => shown.extend_from_slice(new),
+                        Update::Gap(_, missing) => shown.extend(format!("[{missing}]").bytes()),
+                        _ => {}
                     }
                     Ok(())
                 })
                 .unwrap();
         }
-        assert_eq!(shown, followed.output);
         String::from_utf8(shown).unwrap()
     }
 
@@ -276,7 +331,33 @@ mod tests {
     fn output_with_a_part_cut_out_goes_on_behind_it() {
         assert_eq!(
             shown(&[(0, "abc"), (10, "xyz"), (10, "xyz"), (u64::MAX, "!")]),
-            "abcxyz!"
+            "abc[7]xyz[18446744073709551602]!"
         );
+        assert_eq!(shown(&[(2, "c"), (3, "d")]), "[2]cd");
+    }
+
+    #[test]
+    fn output_of_another_attempt_begins_anew() {
+        let mut followed = Followed::new(CommandView::default());
+        let mut shown = Vec::new();
+        for (attempt, offset, data) in [(1, 0, "abc"), (1, 0, "abc"), (2, 0, "xy"), (1, 0, "abc")] {
+            let mut update = |update: Update<'_>| {
+                match update {
+                    Update::Attempt(_, attempt) => shown.push(attempt.to_string()),
+                    Update::Output(_, _, new) => shown.push(String::from_utf8_lossy(new).into()),
+                    _ => {}
+                }
+                Ok(())
+            };
+            let chunk = OutputChunk {
+                offset,
+                data: data.into(),
+            };
+            if followed.attempt(attempt, &mut update).unwrap() {
+                followed.output(&chunk, true, &mut update).unwrap();
+            }
+        }
+        assert_eq!(shown, ["abc", "2", "xy"]);
+        assert_eq!(followed.output, b"xy");
     }
 }

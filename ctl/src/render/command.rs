@@ -8,7 +8,7 @@ use super::{
     ago, clean, clean_line, dash, prefix, pretty, shorten, span,
     table::{indent, pairs, table},
 };
-use crate::document::{Command, CommandList, Counts};
+use crate::document::{Command, CommandList, Counts, Group};
 
 /// A response in a row of several nodes is cut here.
 const ROW_WIDTH: usize = 100;
@@ -98,7 +98,7 @@ pub fn command(command: &Command, now: DateTime<Utc>) -> String {
         command
             .receipt_signature
             .as_ref()
-            .map(|_| "signed by the node (-o json shows it)".into()),
+            .map(|_| "signed by the node (--receipt verifies it)".into()),
     );
     let mut parts = vec![pairs(&lines)];
     if let Some(payload) = &command.payload {
@@ -135,6 +135,36 @@ pub fn outcomes(list: &CommandList) -> String {
         }),
     );
     format!("{rows}\n\n{}", counts(list.counts))
+}
+
+/// `group show`: the whole, then a row for each command.
+pub fn group(group: &Group, now: DateTime<Utc>) -> String {
+    let head = pairs(&[
+        ("Group", group.group_id.clone()),
+        ("Name", group.name.clone()),
+        ("Issuer", dash(group.issuer.as_deref())),
+        ("Submitted", ago(now, group.created_at)),
+        ("Finished", ago(now, group.finished_at)),
+        ("Commands", counts(group.counts)),
+    ]);
+    if group.commands.is_empty() {
+        return head;
+    }
+    let ids = shorten(group.commands.iter().map(|it| it.command_id.as_str()));
+    let nodes = shorten(group.commands.iter().map(|it| it.node_id.as_str()));
+    let rows = table(
+        ["NODE", "COMMAND", "STATE", "TOOK", "ERROR"],
+        group.commands.iter().map(|command| {
+            [
+                prefix(&command.node_id, nodes),
+                prefix(&command.command_id, ids),
+                state(command),
+                took(command),
+                result(command),
+            ]
+        }),
+    );
+    format!("{head}\n\n{rows}")
 }
 
 /// Why a command has no response, with what to do.

@@ -58,7 +58,21 @@ impl Follower {
                 self.progress(command, &progress.into());
                 Ok(())
             }
-            Update::Output(command, bytes) => self.output(command, bytes),
+            Update::Output(command, _, bytes) => self.output(command, bytes),
+            Update::Gap(command, bytes) => {
+                self.note(&format!(
+                    "note: {bytes} bytes of the output of {} are missing here: they were not kept",
+                    self.label(command)
+                ));
+                Ok(())
+            }
+            Update::Attempt(command, attempt) => {
+                self.note(&format!(
+                    "note: attempt {attempt} of {} begins; the worker ended during the one before",
+                    self.label(command)
+                ));
+                Ok(())
+            }
         }
     }
 
@@ -98,6 +112,13 @@ impl Follower {
         };
         if told {
             self.note(&format!("{}  {}", self.label(command), command.state));
+        }
+        if command.is_final && command.output_cut > 0 {
+            self.note(&format!(
+                "note: {} bytes of the output of {} were not kept",
+                command.output_cut,
+                self.label(command)
+            ));
         }
     }
 

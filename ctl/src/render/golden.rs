@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
 
 use super::*;
-use crate::document::{Command, CommandList, Config, Node};
+use crate::document::{Command, CommandList, Config, Group, Node, Receipt};
 
 const NODE: &str = "0192f0c1-7a3e-4b7e-8a51-3f1f6f0e2d11";
 
@@ -106,6 +106,54 @@ fn what_became_of_several() {
 }
 
 #[test]
+fn a_group() {
+    let commands = vec![view("1", CommandState::Running), failed()];
+    let counts = [(CommandState::Running, 1), (CommandState::Failed, 1)];
+    let shown = v1::Group {
+        group_id: "0199aaaa-0000-7000-8000-00000000ffff".into(),
+        name: "copy".into(),
+        issuer: "operator".into(),
+        created_at: ago(90),
+        counts: counts
+            .map(|(state, commands)| v1::StateCount {
+                state: state.into(),
+                commands,
+            })
+            .to_vec(),
+        finished_at: None,
+    };
+    let shown = Group::new(shown, commands.into_iter().map(Command::from).collect());
+    insta::assert_snapshot!("group", group(&shown, now()));
+}
+
+#[test]
+fn a_receipt() {
+    let mut shown = Receipt {
+        command_id: "0199aaaa-0000-7000-8000-000000000001".into(),
+        node_id: NODE.into(),
+        name: "copy".into(),
+        state: "succeeded".into(),
+        error_code: None,
+        attempt: 1,
+        started_at: DateTime::from_timestamp(9_990, 500_000_000),
+        finished_at: DateTime::from_timestamp(9_991, 0),
+        response_sha256: "ab".repeat(32),
+        output_sha256: "cd".repeat(32),
+        receipt: "cmVjZWlwdA==".into(),
+        signature: "c2lnbmF0dXJl".into(),
+        public_key: "-----BEGIN PUBLIC KEY-----\na2V5\n-----END PUBLIC KEY-----\n".into(),
+        key_fingerprint: "ef".repeat(32),
+        verified: true,
+        faults: Vec::new(),
+    };
+    insta::assert_snapshot!("receipt", receipt(&shown));
+    shown.verified = false;
+    shown.faults = vec!["the output is not the one that it names".into()];
+    let text = receipt(&shown);
+    assert!(text.contains("NOT VERIFIED\n  the output is not"), "{text}");
+}
+
+#[test]
 fn a_draining_node() {
     let waiting = |id: u32| InFlight {
         command_id: format!("0199aaaa-0000-7000-8000-{id:012}"),
@@ -120,9 +168,24 @@ fn a_draining_node() {
             started_at: ago(60),
             deadline: ago(-30),
             finished_at: None,
-            in_flight: (0..5).map(waiting).collect(),
+            in_flight: vec![
+                waiting(0),
+                InFlight {
+                    timeout_at: ago(-240),
+                    ..waiting(1)
+                },
+                InFlight {
+                    cancelled_at: ago(3),
+                    ..waiting(2)
+                },
+                InFlight {
+                    given_up: true,
+                    ..waiting(3)
+                },
+            ],
             reason: "new kernel".into(),
         }),
+        unhealthy_reason: "no heartbeat was answered for 2m".into(),
         ..Default::default()
     };
     let node = Node::from(view);

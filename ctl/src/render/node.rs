@@ -8,7 +8,10 @@ use super::{
     prefix, shorten, span,
     table::{indent, pairs, table},
 };
-use crate::document::{ConfigState, Drain, Node, NodeDetail, Plugin};
+use crate::document::{ConfigState, Drain, InFlight, Node, NodeDetail, Plugin};
+
+/// Commands that a drain waits for which are shown one by one.
+const MOST_BLOCKING: usize = 10;
 
 /// The list of nodes.
 pub fn nodes(nodes: &[Node], now: DateTime<Utc>) -> String {
@@ -49,7 +52,7 @@ pub fn nodes(nodes: &[Node], now: DateTime<Utc>) -> String {
 /// One node in full.
 pub fn node_detail(detail: &NodeDetail, now: DateTime<Utc>) -> String {
     let node = &detail.node;
-    let mut parts = vec![pairs(&[
+    let mut lines = vec![
         ("Node", node.node_id.clone()),
         (
             "State",
@@ -59,6 +62,7 @@ pub fn node_detail(detail: &NodeDetail, now: DateTime<Utc>) -> String {
                 node.transport.as_deref().unwrap_or("not connected")
             ),
         ),
+        ("Unhealthy", dash(node.unhealthy_reason.as_deref())),
         ("Host", dash(node.hostname.as_deref())),
         ("Platform", dash(node.platform.as_deref())),
         ("Worker", dash(node.worker_version.as_deref())),
@@ -90,7 +94,11 @@ pub fn node_detail(detail: &NodeDetail, now: DateTime<Utc>) -> String {
                 .as_deref()
                 .map_or_else(|| "-".into(), |it| format!("sha256:{it}")),
         ),
-    ])];
+    ];
+    if node.unhealthy_reason.is_none() {
+        lines.retain(|(key, _)| *key != "Unhealthy");
+    }
+    let mut parts = vec![pairs(&lines)];
     if let Some(drain) = &node.drain {
         parts.push(format!(
             "Drain\n{}",
@@ -126,7 +134,7 @@ pub fn node_line(node: &Node, now: DateTime<Utc>) -> String {
     )
 }
 
-/// Where a drain is, on one line.
+/// Where a drain is, on one line; [`blocking`] says what it waits for.
 pub fn drain_line(node: &Node, now: DateTime<Utc>) -> String {
     let Some(drain) = &node.drain else {
         return if node.status == "draining" {
@@ -143,36 +151,46 @@ pub fn drain_line(node: &Node, now: DateTime<Utc>) -> String {
     });
     match drain.in_flight.len() {
         0 => format!("draining{deadline}"),
-        count => {
-            let blocking: Vec<String> = drain
-                .in_flight
-                .iter()
-                .take(3)
-                .map(|it| in_flight(it, now))
-                .collect();
-            let more = if count > 3 {
-                format!(" and {} more", count - 3)
-            } else {
-                String::new()
-            };
-            format!(
-                "draining, waits for {}{more}{deadline}",
-                blocking.join(", ")
-            )
-        }
+        1 => format!("draining, waits for a command{deadline}"),
+        count => format!("draining, waits for {count} commands{deadline}"),
     }
 }
 
-fn in_flight(command: &crate::document::InFlight, now: DateTime<Utc>) -> String {
+/// What a drain waits for and why, a line for each command.
+pub fn blocking(drain: &Drain, now: DateTime<Utc>) -> Vec<String> {
+    let lines = drain.in_flight.iter().take(MOST_BLOCKING);
+    let mut lines: Vec<String> = lines.map(|it| in_flight(it, now)).collect();
+    let more = drain.in_flight.len().saturating_sub(MOST_BLOCKING);
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}
+
+fn in_flight(command: &InFlight, now: DateTime<Utc>) -> String {
+    format!(
+        "{} ({}{})",
+        clean_line(&command.name),
+        short_command(&command.command_id),
+        why(command, now)
+    )
+}
+
+/// Why a command has not ended yet.
+fn why(command: &InFlight, now: DateTime<Utc>) -> String {
+    if command.given_up {
+        return ", ignored its cancellation; only a restart of the worker frees it".into();
+    }
     let running = command
         .started_at
         .and_then(|at| now.signed_duration_since(at).to_std().ok());
-    let running = running.map_or_else(String::new, |it| format!(", running for {}", span(it)));
-    format!(
-        "{} ({}{running})",
-        clean_line(&command.name),
-        short_command(&command.command_id)
-    )
+    let mut text = running.map_or_else(String::new, |it| format!(", running for {}", span(it)));
+    match (command.cancelled_at, command.timeout_at) {
+        (Some(at), _) => text.push_str(&format!(", asked to end {}", ago(now, Some(at)))),
+        (None, Some(at)) => text.push_str(&format!(", its timeout is {}", ago(now, Some(at)))),
+        (None, None) => {}
+    }
+    text
 }
 
 /// Commands made within the same minute share the beginning of their ids.
@@ -187,8 +205,8 @@ fn drain_in_full(drain: &Drain, now: DateTime<Utc>) -> String {
         ("finished", ago(now, drain.finished_at)),
         ("reason", dash(drain.reason.as_deref())),
     ]);
-    for command in &drain.in_flight {
-        text.push_str(&format!("\nwaits for {}", in_flight(command, now)));
+    for line in blocking(drain, now) {
+        text.push_str(&format!("\nwaits for {line}"));
     }
     text
 }
@@ -278,6 +296,9 @@ fn config_in_full(config: &ConfigState, now: DateTime<Utc>) -> String {
             ago(now, config.attempted_at),
             config.reason.as_deref().unwrap_or("no reason given")
         ));
+    }
+    if let Some(version) = &config.rolled_back_to {
+        text.push_str(&format!(", rolled back to {version}"));
     }
     text
 }

@@ -6,6 +6,7 @@ mod aegisctl;
 mod drain;
 mod errors;
 mod fake;
+mod group;
 mod nodes;
 mod push_config;
 mod run;
