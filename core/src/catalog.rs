@@ -44,6 +44,8 @@ pub struct CatalogOptions {
     pub config_control: Arc<dyn ConfigControl>,
     /// Plugins that this program believes to be linked in.
     pub expected_built_ins: &'static [&'static str],
+    /// At how many crashes of the worker in a row a plugin ran.
+    pub crashes: BTreeMap<String, u32>,
 }
 
 /// What plugins learn of the node.
@@ -283,15 +285,11 @@ fn require<'a>(
         } else {
             let mut reasons = Vec::new();
             for info in named {
-                match &info.state {
-                    PluginState::Active => reasons.clear(),
-                    PluginState::Disabled(reason)
-                    | PluginState::Refused(reason)
-                    | PluginState::Failed(reason) => {
-                        reasons.push(reason.as_str());
-                        continue;
-                    }
+                if info.state != PluginState::Active {
+                    reasons.push(info.state.parts().1);
+                    continue;
                 }
+                reasons.clear();
                 break;
             }
             if reasons.is_empty() {

@@ -25,6 +25,17 @@ pub struct Command {
     pub issuer: String,
     /// W3C trace context, or empty.
     pub traceparent: String,
+    /// 1 for the first time that the controller sent it, and then one more for
+    /// each; 0 where it does not say.
+    pub delivery: u32,
+}
+
+impl Command {
+    /// When the controller made it, which its id tells.
+    pub fn created_at(&self) -> Option<SystemTime> {
+        let (seconds, nanos) = self.id.as_uuid().get_timestamp()?.to_unix();
+        SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))
+    }
 }
 
 /// How a command ended. There is exactly one per command.

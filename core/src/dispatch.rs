@@ -19,9 +19,11 @@ mod ending;
 mod execution;
 mod figures;
 mod fixed;
+mod intake;
 mod lane;
 mod lanes;
 mod limits;
+mod resume;
 mod scheduled;
 mod supervisor;
 mod tally;
@@ -44,7 +46,8 @@ use tokio_util::{
 
 use self::{
     ending::rejected,
-    execution::{Execution, Target},
+    execution::{Execution, Run, Target},
+    intake::Intake,
     lane::Lane,
     lanes::Lanes,
     tally::{OutcomeCounts, Tally},
@@ -96,6 +99,7 @@ struct Shared {
     /// Commands that wait or whose handler has not returned.
     live: Mutex<IdMap<Live>>,
     timers: Timers,
+    intake: Intake,
     /// Commands without an outcome.
     unsettled: AtomicUsize,
     /// Every command has an outcome.
@@ -152,6 +156,7 @@ impl Dispatcher {
             tally: Tally::default(),
             live: Mutex::default(),
             timers: Timers::default(),
+            intake: Intake::default(),
             unsettled: AtomicUsize::new(0),
             settled: Notify::new(),
             closed: AtomicBool::new(false),
@@ -169,30 +174,7 @@ impl Dispatcher {
     /// Takes a command. Never waits for a handler, but for one that may run
     /// inline; every answer, refusals included, appears in the journal.
     pub fn submit(&self, command: Command) {
-        let shared = &self.shared;
-        let command = Arc::new(command);
-        let admission = shared.admit(&command);
-        let refusal = match shared.journal.accept(&command, admission.reserved) {
-            Acceptance::New => admission.decision,
-            Acceptance::Full => Err(shared.journal_full()),
-            Acceptance::Dropped => {
-                tracing::warn!(id = %command.id, "the journal is full: a command was not taken");
-                return;
-            }
-            Acceptance::Reused => {
-                tracing::warn!(
-                    id = %command.id, name = command.name,
-                    "a command came under the id of another one and is not run"
-                );
-                return;
-            }
-            Acceptance::Known => return,
-        };
-        shared.unsettled.fetch_add(1, Ordering::AcqRel);
-        match refusal {
-            Ok((target, lane)) => shared.enter(command, target, lane),
-            Err(error) => shared.refuse(&command, error, admission.known),
-        }
+        self.shared.submit(command);
     }
 
     /// Asks that a command end, at whatever state it is. Ids that are unknown
@@ -251,8 +233,43 @@ impl Dispatcher {
 }
 
 impl Shared {
-    /// Decides about a command from what is known now. Changes nothing.
-    fn admit(&self, command: &Command) -> Admission {
+    fn submit(self: &Arc<Self>, command: Command) {
+        let command = Arc::new(command);
+        let admission = self.admit(&command, false);
+        let decision = match self.journal.accept(&command, admission.reserved) {
+            Acceptance::New => admission.decision,
+            Acceptance::Full => Err(self.journal_full()),
+            Acceptance::Unwritable => Err(ending::unwritable(self.limits.retry_after)),
+            Acceptance::Lost => {
+                self.unsettled.fetch_add(1, Ordering::AcqRel);
+                self.settle_named(&command, ending::journal_lost(), admission.known);
+                self.journal.commit_soon();
+                return;
+            }
+            Acceptance::Dropped => {
+                tracing::warn!(id = %command.id, "the journal is full: a command was not taken");
+                return;
+            }
+            Acceptance::Reused => {
+                tracing::warn!(
+                    id = %command.id, name = command.name,
+                    "a command came under the id of another one and is not run"
+                );
+                return;
+            }
+            Acceptance::Known => return,
+        };
+        self.unsettled.fetch_add(1, Ordering::AcqRel);
+        match decision {
+            Ok((target, lane)) => self.enter(command, target, lane, Run::FIRST),
+            Err(error) => self.refuse(&command, error, admission.known),
+        }
+        self.journal.commit_soon();
+    }
+
+    /// Decides about a command from what is known now. Changes nothing. One
+    /// that was `interrupted` is no new work.
+    fn admit(&self, command: &Command, interrupted: bool) -> Admission {
         let mut admission = Admission {
             decision: Err(policy::unknown(&command.name, None)),
             reserved: false,
@@ -278,7 +295,8 @@ impl Shared {
         });
         if admission.decision.is_ok() {
             let closed = self.closed.load(Ordering::Acquire);
-            if let Some(reason) = self.node.closed().filter(|_| closed || !admission.reserved) {
+            let let_in = !closed && (admission.reserved || interrupted);
+            if let Some(reason) = self.node.closed().filter(|_| !let_in) {
                 admission.decision = Err(ending::draining(&reason.reason));
             }
         }
@@ -286,8 +304,9 @@ impl Shared {
     }
 
     /// Schedules, queues or begins a permitted command.
-    fn enter(self: &Arc<Self>, command: Arc<Command>, target: Target, lane: Arc<Lane>) {
-        if let Some(start_by) = command.start_by
+    fn enter(self: &Arc<Self>, command: Arc<Command>, target: Target, lane: Arc<Lane>, run: Run) {
+        if !run.is_again()
+            && let Some(start_by) = command.start_by
             && (SystemTime::now() > start_by
                 || command.not_before.is_some_and(|from| from > start_by))
         {
@@ -298,11 +317,11 @@ impl Shared {
             );
             return;
         }
-        if scheduled::remaining(command.not_before).is_some() {
+        if !run.is_again() && scheduled::remaining(command.not_before).is_some() {
             self.schedule(command, lane);
             return;
         }
-        let execution = Execution::new(Arc::clone(self), command, target, Arc::clone(&lane));
+        let execution = Execution::new(Arc::clone(self), command, target, Arc::clone(&lane), run);
         match lane.enter(&execution, &self.limits) {
             lane::Entry::Begin => self.run(Arc::clone(&execution)),
             lane::Entry::Queued => {
@@ -311,8 +330,18 @@ impl Shared {
                 self.pump(&execution.lane);
             }
             lane::Entry::Refused(error) => {
-                self.settle(execution.command.id, rejected(error), &lane.outcomes);
+                execution.reject_if_queued(error);
             }
+        }
+    }
+
+    /// Goes on with a command that has a slot and whose attempt is in the
+    /// journal.
+    fn run_begun(self: &Arc<Self>, execution: Arc<Execution>) {
+        if let execution::Begun::Over = execution.written()
+            && let Some(next) = execution.lane.leave(&self.limits)
+        {
+            self.run(next);
         }
     }
 
@@ -373,11 +402,16 @@ impl Shared {
 
     /// Rejects what never had a lane.
     fn refuse(&self, command: &Command, error: HandlerError, known: bool) {
+        self.settle_named(command, rejected(error), known);
+    }
+
+    /// Ends what never had a lane. Names that are not `known` are counted as one.
+    fn settle_named(&self, command: &Command, ending: Ending, known: bool) {
         if known {
             let counts = self.tally.of(&command.name);
-            self.settle(command.id, rejected(error), &counts);
+            self.settle(command.id, ending, &counts);
         } else {
-            self.settle(command.id, rejected(error), self.tally.unknown());
+            self.settle(command.id, ending, self.tally.unknown());
         }
     }
 

@@ -2,40 +2,59 @@
 //! that the controller has not yet acknowledged.
 //!
 //! Every state is written here *before* the act that it describes: a command is
-//! accepted before dispatch looks at it, it is running before its handler is
-//! called, and its outcome is here before anyone hears of it. The whole is kept
-//! in memory; nothing outside this module knows that.
+//! accepted before the controller hears of it, its attempt is noted before its
+//! handler begins, and its outcome is on disk before anyone is told. What the
+//! process holds in memory is the whole of it; the file is what the next life
+//! of the worker begins with. A journal without a file serves tests, and
+//! whoever embeds dispatch alone.
 //!
 //! Nothing grows without bound. Output is cut at a limit, progress keeps the
 //! newest only, readers hold a cursor and no queue, and what was acknowledged
-//! is remembered by digest for a bounded number of ids. What is not
-//! acknowledged is never dropped: beyond [`JournalLimits::held`] new commands
-//! are refused instead.
+//! is remembered by digest for a bounded number of ids and a bounded time. What
+//! is not acknowledged is never dropped: beyond [`JournalLimits::held`] new
+//! commands are refused instead.
 
 mod acknowledged;
 mod content;
+mod crashes;
+mod disk;
 mod entry;
+mod error;
 mod list;
+mod opening;
 mod reader;
+mod record;
+mod state;
+mod writer;
 
 use std::{
-    collections::{BTreeMap, hash_map},
-    sync::{Arc, Mutex},
-    time::SystemTime,
+    io,
+    sync::{Arc, Condvar, Mutex, mpsc},
+    time::{Duration, SystemTime},
 };
 
+use aegis_plugin_api::Effect;
 use aegis_proto::{error_code, limits};
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use self::{acknowledged::Acknowledged, entry::Entry};
+use self::{
+    disk::Disk,
+    entry::Entry,
+    state::{State, Then},
+    writer::Writer,
+};
 use crate::{
     command::{Command, CommandId, FinalState, HandlerError, Outcome},
-    id_map::IdMap,
+    kill_point::kill_point,
+    lifecycle::chain,
+    notes::Notes,
     unpoisoned::lock,
 };
 
+pub use error::JournalError;
 pub use list::{JournalFilter, JournalLine, LineState, Listing, MAX_LINES, Outbox};
+pub use opening::{JournalOptions, Recovered, Recovery};
 pub use reader::{JournalReader, JournalUpdate};
 
 /// Where the journal stops growing.
@@ -50,8 +69,10 @@ pub struct JournalLimits {
     /// new commands are refused.
     pub held_bytes: usize,
     /// Acknowledged ids that are remembered, so that a redelivery is answered;
-    /// about 120 bytes each.
+    /// about 120 bytes of memory each, or on disk up to 1.5 KiB.
     pub acknowledged: usize,
+    /// How long they are, on disk.
+    pub remembered: Duration,
 }
 
 impl Default for JournalLimits {
@@ -61,6 +82,7 @@ impl Default for JournalLimits {
             held: 10_000,
             held_bytes: 64 * 1024 * 1024,
             acknowledged: 20_000,
+            remembered: Duration::from_secs(30 * 24 * 3600),
         }
     }
 }
@@ -69,6 +91,7 @@ impl Default for JournalLimits {
 #[derive(Debug, Clone)]
 pub struct Journal {
     shared: Arc<Shared>,
+    writer: Option<Arc<Writer>>,
 }
 
 /// What became of a delivered command.
@@ -83,6 +106,10 @@ pub enum Acceptance {
     Reused,
     /// It is new and now held, without its payload, only to be rejected.
     Full,
+    /// It is new and cannot be written: to be rejected.
+    Unwritable,
+    /// It was delivered to a journal that is lost: nobody knows whether it ran.
+    Lost,
     /// It was not taken at all. The controller never hears that it was
     /// accepted, and so delivers it again.
     Dropped,
@@ -126,6 +153,19 @@ pub(crate) struct JournalFigures {
     pub(crate) counters: JournalCounters,
 }
 
+/// One beginning of a command's handler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// 1 for the first.
+    pub number: u32,
+    /// When.
+    pub at: SystemTime,
+    /// What a crash in the middle of it means.
+    pub effect: Effect,
+    /// Whose handler.
+    pub plugin: Arc<str>,
+}
+
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
@@ -133,31 +173,10 @@ struct Shared {
     changed: Notify,
     /// The outbox is empty.
     emptied: Notify,
-}
-
-/// The order in which readers meet the entries.
-#[derive(Debug, Default)]
-struct Changes {
-    /// The entries by the revision of their oldest change that some reader has
-    /// not yet met.
-    order: BTreeMap<u64, CommandId>,
-    /// Of the newest change.
-    revision: u64,
-    /// The newest revision that any reader has met. An entry beyond it need not
-    /// move when it changes again: every reader is still to come to it.
-    met: u64,
-}
-
-#[derive(Debug)]
-struct State {
-    limits: JournalLimits,
-    entries: IdMap<Entry>,
-    changes: Changes,
-    /// Entries with an outcome.
-    outbox: usize,
-    bytes: usize,
-    acknowledged: Acknowledged,
-    counters: JournalCounters,
+    disk: Option<Arc<Disk>>,
+    /// Something is to be written.
+    staged: Condvar,
+    trouble: watch::Sender<Option<String>>,
 }
 
 impl Journal {
@@ -169,22 +188,11 @@ impl Journal {
         })
     }
 
-    /// A journal within these limits.
+    /// A journal within these limits, in memory alone.
     pub fn with_limits(limits: JournalLimits) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                state: Mutex::new(State {
-                    limits,
-                    entries: IdMap::default(),
-                    changes: Changes::default(),
-                    outbox: 0,
-                    bytes: 0,
-                    acknowledged: Acknowledged::new(limits.acknowledged),
-                    counters: JournalCounters::default(),
-                }),
-                changed: Notify::new(),
-                emptied: Notify::new(),
-            }),
+            shared: Arc::new(Shared::new(State::new(limits, None), None)),
+            writer: None,
         }
     }
 
@@ -198,16 +206,55 @@ impl Journal {
     /// answered, one after the other, and no acknowledgement of one can be
     /// taken for that of the other.
     ///
-    /// `reserved` commands find room where others don't.
+    /// `reserved` commands find room where others don't. The command need not
+    /// be written at once: see [`commit_soon`](Self::commit_soon).
     pub fn accept(&self, command: &Arc<Command>, reserved: bool) -> Acceptance {
-        let acceptance = lock(&self.shared.state).accept(command, reserved);
+        let shared = &self.shared;
+        let acceptance = lock(&shared.state).accept(command, reserved, shared.disk.as_deref());
         if acceptance != Acceptance::Dropped {
-            self.shared.changed.notify_waiters();
+            shared.changed.notify_waiters();
         }
+        kill_point!("command.staged");
         acceptance
     }
 
-    /// Writes that the handler is about to begin.
+    /// Has written what was accepted, now that nothing is to come with it.
+    pub fn commit_soon(&self) {
+        if self.writer.is_none() {
+            return;
+        }
+        if let Some(staged) = &mut lock(&self.shared.state).staged
+            && !staged.writes.is_empty()
+        {
+            staged.urgent = true;
+        }
+        self.shared.staged.notify_all();
+    }
+
+    /// Notes that the handler is about to begin. True: it may, at once.
+    /// Otherwise `then` is called as soon as the note is on disk, from a thread
+    /// that must not be held up.
+    #[must_use]
+    pub fn attempt(
+        &self,
+        id: CommandId,
+        attempt: &Attempt,
+        then: impl FnOnce() + Send + 'static,
+    ) -> bool {
+        if self.writer.is_none() {
+            return true;
+        }
+        let at_once = lock(&self.shared.state)
+            .attempt(id, attempt, Box::new(then))
+            .is_some();
+        if !at_once {
+            kill_point!("attempt.staged");
+            self.shared.staged.notify_all();
+        }
+        at_once
+    }
+
+    /// Tells that the handler begins.
     pub fn running(&self, id: CommandId, started_at: SystemTime, attempt: u32) {
         self.change(id, |entry, _| entry.running = Some((started_at, attempt)));
     }
@@ -227,9 +274,103 @@ impl Journal {
     pub fn finish(&self, id: CommandId, ending: Ending) -> Option<Arc<Outcome>> {
         let outcome = lock(&self.shared.state).finish(id, ending);
         if outcome.is_some() {
+            kill_point!("outcome.staged");
             self.shared.changed.notify_waiters();
+            self.shared.staged.notify_all();
         }
         outcome
+    }
+
+    /// Keeps what a handler would be given back after a crash, and returns when
+    /// it is on disk. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written now.
+    pub fn checkpoint(&self, id: CommandId, data: Bytes) -> Result<(), JournalError> {
+        self.write_through(|state, then| {
+            if let Some(entry) = state.entries.get_mut(&id) {
+                entry.checkpoint = Some(data.clone());
+                let volatile = entry.volatile;
+                if let Some(staged) = state.staged.as_mut().filter(|_| !volatile) {
+                    staged.checkpoint(id, data, then);
+                    return;
+                }
+            }
+            then();
+        })
+    }
+
+    /// The newest checkpoint of a command that has no outcome.
+    pub fn checkpoint_of(&self, id: CommandId) -> Option<Bytes> {
+        lock(&self.shared.state)
+            .entries
+            .get(&id)?
+            .checkpoint
+            .clone()
+    }
+
+    /// A small record of the node that outlives the process.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, JournalError> {
+        match &self.shared.disk {
+            Some(disk) => disk.note(name),
+            None => Ok(lock(&self.shared.state).notes.get(name).cloned()),
+        }
+    }
+
+    /// Sets or removes such a record, and returns when that is on disk. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written now. It is when the disk lets it, unless a newer
+    /// value follows.
+    pub fn set_note(&self, name: &str, value: Option<&[u8]>) -> Result<(), JournalError> {
+        self.write_through(|state, then| match &mut state.staged {
+            Some(staged) => staged.note(name, value, then),
+            None => {
+                match value {
+                    Some(value) => state.notes.insert(name.to_owned(), value.to_vec()),
+                    None => state.notes.remove(name),
+                };
+                then();
+            }
+        })
+    }
+
+    /// Why nothing can be written now, if so.
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.shared.trouble.subscribe()
+    }
+
+    /// Writes everything that is staged and that this life of the worker ended
+    /// in an orderly way. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written now.
+    pub fn close(&self) -> Result<(), JournalError> {
+        self.set_note(crashes::LIFE, None)
+    }
+
+    fn write_through(&self, stage: impl FnOnce(&mut State, Then)) -> Result<(), JournalError> {
+        let (done, written) = mpsc::channel();
+        let then: Then = Box::new(move || {
+            // Whoever waits may have given up.
+            let _ = done.send(());
+        });
+        stage(&mut lock(&self.shared.state), then);
+        self.shared.staged.notify_all();
+        loop {
+            match written.recv_timeout(Duration::from_millis(100)) {
+                Ok(()) => return Ok(()),
+                Err(mpsc::RecvTimeoutError::Timeout) if self.shared.trouble.borrow().is_none() => {}
+                Err(_) => return Err(JournalError::Closed),
+            }
+        }
     }
 
     /// A cursor from the beginning: it tells of everything that is held.
@@ -271,6 +412,8 @@ impl Journal {
             }
             (refused, state.outbox == 0)
         };
+        kill_point!("acknowledgement.staged");
+        self.shared.staged.notify_all();
         if refused {
             self.shared.changed.notify_waiters();
         }
@@ -326,126 +469,31 @@ impl Journal {
     }
 }
 
-impl State {
-    fn accept(&mut self, command: &Arc<Command>, reserved: bool) -> Acceptance {
-        let id = command.id;
-        if let Some(entry) = self.entries.get_mut(&id) {
-            let known = match self.acknowledged.recall(id) {
-                // The entry is the refusal of a reuse; the id belongs to the
-                // command that is remembered.
-                Some(first) if entry.is_refusal => first.content.is(command),
-                _ => entry.content.is(command),
-            };
-            entry.deliveries += 1;
-            if !known {
-                self.counters.reused_ids += 1;
-                entry.refuse_next = Some(command.name.clone());
-                return Acceptance::Reused;
-            }
-            self.counters.redelivered += 1;
-            if entry.outcome.is_some() {
-                entry.ended = 0;
-            }
-            self.changes.touch(id, entry);
-            return Acceptance::Known;
+impl Shared {
+    fn new(state: State, disk: Option<Arc<Disk>>) -> Self {
+        Self {
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            emptied: Notify::new(),
+            disk,
+            staged: Condvar::new(),
+            trouble: watch::Sender::new(None),
         }
-        if let Some(first) = self.acknowledged.recall(id) {
-            let entry = if first.content.is(command) {
-                self.counters.redelivered += 1;
-                Entry::again(self.changes.revision + 1, command, first)
-            } else {
-                self.counters.reused_ids += 1;
-                Entry::refusal(self.changes.revision + 1, id, command.name.clone())
-            };
-            let acceptance = if entry.is_refusal {
-                Acceptance::Reused
-            } else {
-                Acceptance::Known
-            };
-            self.outbox += 1;
-            self.insert(id, entry);
-            return acceptance;
-        }
-        let room = if reserved { RESERVED } else { 0 };
-        if self.entries.len() >= self.limits.held.saturating_mul(2).saturating_add(room) {
-            self.counters.dropped += 1;
-            return Acceptance::Dropped;
-        }
-        let full = !reserved
-            && (self.entries.len() >= self.limits.held
-                || self.bytes.saturating_add(command.payload.len()) > self.limits.held_bytes);
-        self.insert(id, Entry::new(self.changes.revision + 1, command, !full));
-        if full {
-            Acceptance::Full
-        } else {
-            Acceptance::New
-        }
-    }
-
-    fn insert(&mut self, id: CommandId, mut entry: Entry) {
-        self.bytes += entry.bytes();
-        entry.revision = self.changes.append(id);
-        self.entries.insert(id, entry);
-    }
-
-    fn finish(&mut self, id: CommandId, ending: Ending) -> Option<Arc<Outcome>> {
-        let entry = self.entries.get_mut(&id)?;
-        let before = entry.bytes();
-        // A moment of its own, even where the entry keeps its place: readers
-        // tell by it what was final before them.
-        let outcome = entry.finish(id, ending, self.changes.revision + 1)?;
-        self.changes.revision += 1;
-        self.bytes = self.bytes - before + entry.bytes();
-        self.outbox += 1;
-        self.changes.touch(id, entry);
-        Some(outcome)
-    }
-
-    /// Whether a refused reuse of the id takes the place of what is forgotten.
-    fn acknowledge(&mut self, id: CommandId) -> bool {
-        let mut entry = match self.entries.entry(id) {
-            hash_map::Entry::Occupied(held) if held.get().outcome.is_some() && held.get().told => {
-                held.remove()
-            }
-            _ => {
-                self.counters.stray_acknowledgements += 1;
-                return false;
-            }
-        };
-        self.changes.order.remove(&entry.revision);
-        self.bytes -= entry.bytes();
-        self.outbox -= 1;
-        let refuse = entry.refuse_next.take();
-        if !entry.is_refusal {
-            self.acknowledged.remember(id, entry);
-        }
-        let Some(name) = refuse else { return false };
-        self.outbox += 1;
-        let refusal = Entry::refusal(self.changes.revision + 1, id, name);
-        self.insert(id, refusal);
-        true
     }
 }
 
-impl Changes {
-    /// Makes every reader meet the entry again.
-    fn touch(&mut self, id: CommandId, entry: &mut Entry) {
-        if entry.revision > self.met {
-            return;
-        }
-        self.order.remove(&entry.revision);
-        entry.revision = self.append(id);
+impl Notes for Journal {
+    fn note(&self, name: &str) -> Option<Vec<u8>> {
+        Self::note(self, name).unwrap_or_else(|error| {
+            tracing::error!(name, error = chain(&error), "a note cannot be read");
+            None
+        })
     }
 
-    fn append(&mut self, id: CommandId) -> u64 {
-        self.revision += 1;
-        self.order.insert(self.revision, id);
-        self.revision
+    fn set_note(&self, name: &str, value: Option<&[u8]>) -> io::Result<()> {
+        Self::set_note(self, name, value).map_err(io::Error::other)
     }
 }
-
-/// Room that is kept for reserved commands beyond the last limit.
-const RESERVED: usize = 256;
 
 fn id_reused() -> HandlerError {
     HandlerError::new(
@@ -457,3 +505,6 @@ fn id_reused() -> HandlerError {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod durable_tests;

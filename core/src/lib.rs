@@ -29,4 +29,5 @@ pub mod session;
 pub mod trust;
 
 mod id_map;
+mod kill_point;
 mod unpoisoned;

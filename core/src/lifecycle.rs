@@ -31,7 +31,7 @@ use crate::{
     config::Config,
     drain::NodeState,
     identity::Identity,
-    journal::Journal,
+    journal::{Journal, Recovered},
     local::Door,
     metrics::Listener,
     notify::ServiceManager,
@@ -61,6 +61,8 @@ pub struct WorkerLifecycle {
     identity: Arc<Identity>,
     worker_version: String,
     journal: Journal,
+    /// What the last life of the worker left undone.
+    recovered: Vec<Recovered>,
     state: Arc<NodeState>,
     catalog: Arc<Catalog>,
     inventory: watch::Sender<Arc<Inventory>>,

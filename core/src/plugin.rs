@@ -213,6 +213,21 @@ pub enum PluginState {
     Refused(String),
     /// It was loaded, and then this failed.
     Failed(String),
+    /// The worker crashed too often while it ran; an operator has to release it.
+    Quarantined(String),
+}
+
+impl PluginState {
+    /// Its name in tables and on the wire, and the reason where it does not run.
+    pub fn parts(&self) -> (&'static str, &str) {
+        match self {
+            Self::Active => ("active", ""),
+            Self::Disabled(reason) => ("disabled", reason),
+            Self::Refused(reason) => ("refused", reason),
+            Self::Failed(reason) => ("failed", reason),
+            Self::Quarantined(reason) => ("quarantined", reason),
+        }
+    }
 }
 
 impl Placement {

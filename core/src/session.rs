@@ -6,7 +6,6 @@
 
 mod heartbeats;
 mod inbound;
-mod intake;
 mod inventory;
 mod node;
 mod opening;
@@ -26,7 +25,6 @@ use crate::{
 };
 
 pub(crate) use heartbeats::Heartbeats;
-pub(crate) use intake::Intake;
 pub use inventory::Inventory;
 pub(crate) use node::Node;
 

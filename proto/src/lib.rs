@@ -76,6 +76,12 @@ pub mod error_code {
     pub const ABANDONED: &str = "abandoned";
     /// The worker ended while the handler ran.
     pub const WORKER_LOST: &str = "worker-lost";
+    /// The worker crashed while its handler ran, and it is not run again.
+    pub const INTERRUPTED: &str = "interrupted";
+    /// The worker lost its record of what it ran.
+    pub const JOURNAL_LOST: &str = "journal-lost";
+    /// The worker cannot write down what it would run.
+    pub const JOURNAL_UNWRITABLE: &str = "journal-unwritable";
     /// The plugin broke its contract, as with a response that is no JSON.
     pub const PLUGIN_FAULT: &str = "plugin-fault";
 }

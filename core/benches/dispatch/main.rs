@@ -148,6 +148,7 @@ impl Worker {
             timeout: None,
             issuer: "bench".to_owned(),
             traceparent: String::new(),
+            delivery: 0,
         });
     }
 
@@ -264,6 +265,7 @@ fn catalog(plugins: &Path, state: &Path) -> Arc<Catalog> {
         node_control: NodeState::new(),
         config_control: pushed,
         expected_built_ins: &["dispatch"],
+        crashes: BTreeMap::new(),
     });
     Arc::new(catalog.expect("nothing is required"))
 }

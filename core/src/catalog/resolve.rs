@@ -138,15 +138,10 @@ fn list_claims(found: &[Found], handlers: &HandlersConfig) -> Vec<Claim> {
         let Some(manifest) = &found.manifest else {
             continue;
         };
-        let absent = match &found.info.state {
-            PluginState::Active => None,
-            PluginState::Disabled(reason)
-            | PluginState::Refused(reason)
-            | PluginState::Failed(reason) => Some(format!(
-                "its plugin {} is not running: {reason}",
-                manifest.id
-            )),
-        };
+        let absent = (!found.is_active()).then(|| {
+            let (_, reason) = found.info.state.parts();
+            format!("its plugin {} is not running: {reason}", manifest.id)
+        });
         for (index, handler) in (0_u32..).zip(&manifest.handlers) {
             let config = handlers.by_name.get(&handler.name);
             let disabled = absent

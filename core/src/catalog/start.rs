@@ -47,8 +47,9 @@ pub(super) fn start(
         .iter_mut()
         .filter(|claim| claim.info.disabled.is_none())
     {
-        if let PluginState::Failed(reason) | PluginState::Refused(reason) =
-            &found[claim.plugin].info.state
+        if let PluginState::Failed(reason)
+        | PluginState::Refused(reason)
+        | PluginState::Quarantined(reason) = &found[claim.plugin].info.state
         {
             claim.info.disabled = Some(format!(
                 "its plugin {} is not running: {reason}",
@@ -79,6 +80,19 @@ pub(super) fn start(
         })
         .collect();
     catalog
+}
+
+/// Why the plugin is not to run after what became of the worker with it.
+fn quarantine(plugin: &str, options: &CatalogOptions) -> Option<String> {
+    let limit = options.plugins.quarantine_after;
+    let crashes = *options.crashes.get(plugin)?;
+    (limit > 0 && crashes >= limit).then(|| {
+        format!(
+            "the worker crashed {crashes} times in a row while a handler of it ran: mend it, or \
+             release it as it is with `aegis-worker plugins release {plugin}`, and restart the \
+             worker"
+        )
+    })
 }
 
 /// Enabled handlers first, so that each name leads to the one that is served.
@@ -122,6 +136,12 @@ fn start_one(
     let failed = |refusal: Refusal| PluginState::Failed(refusal.to_string());
     let granted =
         resolve::granted(found, &options.plugins, &options.default_grants).map_err(failed)?;
+    // Without those that control the node it would be out of reach.
+    if granted.is_empty()
+        && let Some(reason) = quarantine(&id, options)
+    {
+        return Err(PluginState::Quarantined(reason));
+    }
     let state_dir = state_dir(&options.state_dir, &id).map_err(|error| {
         failed(Refusal::new(
             Check::Create,
@@ -260,7 +280,9 @@ fn report(found: &Found) {
             );
         }
         PluginState::Disabled(reason) => tracing::info!(plugin, file, reason, "plugin not started"),
-        PluginState::Refused(reason) | PluginState::Failed(reason) => {
+        PluginState::Refused(reason)
+        | PluginState::Failed(reason)
+        | PluginState::Quarantined(reason) => {
             tracing::warn!(plugin, file, reason, "plugin not started");
         }
     }

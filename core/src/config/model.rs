@@ -84,12 +84,15 @@ pub struct LifecycleConfig {
 }
 
 /// `[plugins]`
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct PluginsConfig {
     /// Directories that are loaded, in this order.
     pub dirs: Vec<PathBuf>,
     /// What lets a file in.
     pub trust: Trust,
+    /// A plugin of which a handler ran at so many crashes of the worker in a
+    /// row is not started any more; 0: it always is.
+    pub quarantine_after: u32,
     /// `[plugins.NAME]`
     pub by_name: BTreeMap<String, PluginConfig>,
 }
@@ -165,6 +168,18 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl Default for PluginsConfig {
+    fn default() -> Self {
+        Self {
+            dirs: Vec::new(),
+            trust: Trust::default(),
+            // Once is an accident, and twice can be one.
+            quarantine_after: 3,
+            by_name: BTreeMap::new(),
+        }
+    }
 }
 
 impl Default for PluginConfig {

@@ -35,10 +35,22 @@ pub(super) fn read(sources: &Sources) -> PluginsConfig {
     let config = PluginsConfig {
         dirs: section.paths("dirs").unwrap_or_default(),
         trust: trust.map(|found| found.value).unwrap_or_default(),
+        quarantine_after: section
+            .integer("quarantine_after", 0..=100)
+            .unwrap_or(PluginsConfig::default().quarantine_after),
         by_name: section
             .tables()
             .into_iter()
-            .filter(|name| !["dirs", "trust", "keys", "default_placement"].contains(name))
+            .filter(|name| {
+                ![
+                    "dirs",
+                    "trust",
+                    "keys",
+                    "default_placement",
+                    "quarantine_after",
+                ]
+                .contains(name)
+            })
             .map(|name| (name.to_owned(), plugin(&section, name)))
             .collect(),
     };

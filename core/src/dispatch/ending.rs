@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use aegis_plugin_api::Effect;
 use aegis_proto::error_code;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -124,6 +125,49 @@ pub(super) fn draining(reason: &str) -> HandlerError {
 /// There is no room for it.
 pub(super) fn overloaded(what: &str, retry_after: Duration) -> HandlerError {
     HandlerError::new(error_code::OVERLOADED, what).retry_after(retry_after)
+}
+
+/// It cannot be written down.
+pub(super) fn unwritable(retry_after: Duration) -> HandlerError {
+    HandlerError::new(
+        error_code::JOURNAL_UNWRITABLE,
+        "this node cannot write its journal, and runs nothing that it cannot write down first",
+    )
+    .help("look at the worker's log and at the free space of its state directory")
+    .retry_after(retry_after)
+}
+
+/// It was delivered to a journal that is lost.
+pub(super) fn journal_lost() -> Ending {
+    ended(
+        FinalState::Unknown,
+        HandlerError::new(
+            error_code::JOURNAL_LOST,
+            "the worker lost its journal after this command had been delivered: it may or may not \
+             have run",
+        )
+        .help("find out whether it took effect before you submit it again"),
+    )
+}
+
+/// A crash of the worker interrupted it, and it is not run again.
+pub(super) fn interrupted(effect: Effect, attempt: u32, why: &str) -> Ending {
+    // What changes nothing has not taken effect, whatever became of it.
+    let state = match effect {
+        Effect::Read => FinalState::Failed,
+        Effect::Idempotent | Effect::AtMostOnce | Effect::Resumable => FinalState::Unknown,
+    };
+    let error = HandlerError::new(
+        error_code::INTERRUPTED,
+        format!("the worker ended while its handler ran (attempt {attempt}); {why}"),
+    );
+    ended(
+        state,
+        match state {
+            FinalState::Failed => error.retryable(),
+            _ => error.help("find out whether it took effect before you submit it again"),
+        },
+    )
 }
 
 fn cancelled(cancel: &Cancel, error: Option<&HandlerError>) -> HandlerError {

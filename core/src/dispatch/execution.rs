@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use aegis_plugin_api::Effect;
+
 use super::{
     EMPTY_PAYLOAD, Live, Shared,
     ending::{self, Cancel},
@@ -21,7 +23,8 @@ use super::{
 use crate::{
     command::{CancelReason, Command, HandlerError},
     drain::ActiveCommand,
-    journal::Ending,
+    journal::{Attempt, Ending},
+    kill_point::kill_point,
     plugin::{Call, CallId, CallSink, Handler, PluginInstance, Started},
     unpoisoned::lock,
 };
@@ -32,11 +35,28 @@ pub(super) struct Execution {
     pub(super) command: Arc<Command>,
     pub(super) lane: Arc<Lane>,
     target: Target,
+    run: Run,
     /// Its start is made on a thread for blocking.
     blocks: bool,
     state: Mutex<State>,
     /// The reason of [`State::cancel`], for the handler to poll.
     cancelled: AtomicU8,
+}
+
+/// Which run of a command this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// 1 for the first; each other one follows a crash.
+    pub(super) attempt: u32,
+}
+
+impl Run {
+    pub(super) const FIRST: Self = Self { attempt: 1 };
+
+    /// Whether a crash interrupted an earlier one.
+    pub(super) fn is_again(self) -> bool {
+        self.attempt > 1
+    }
 }
 
 /// The handler that runs a command, and how.
@@ -46,6 +66,7 @@ pub(super) struct Target {
     timeout: Duration,
     inline: bool,
     runs_while_draining: bool,
+    effect: Effect,
 }
 
 #[derive(Default)]
@@ -67,6 +88,8 @@ enum Stage {
     /// It waits, or has just been given a slot.
     #[default]
     Queued,
+    /// It has a slot; that it is about to begin is on its way into the journal.
+    Writing,
     /// It has a slot; `start` has not returned.
     Starting,
     /// `start` has returned; the handler has not.
@@ -93,6 +116,7 @@ impl Target {
             timeout,
             inline: handler.info.inline,
             runs_while_draining: handler.info.runs_while_draining,
+            effect: handler.info.effect,
         }
     }
 }
@@ -103,6 +127,7 @@ impl Execution {
         command: Arc<Command>,
         target: Target,
         lane: Arc<Lane>,
+        run: Run,
     ) -> Arc<Self> {
         let blocks = target.instance.start_may_block() || (target.inline && lane.is_demoted());
         Arc::new(Self {
@@ -110,6 +135,7 @@ impl Execution {
             command,
             lane,
             target,
+            run,
             blocks,
             state: Mutex::default(),
             cancelled: AtomicU8::new(0),
@@ -131,7 +157,7 @@ impl Execution {
         self.enlist(&mut state);
         self.watch_start_by(&mut state);
         drop(state);
-        if self.target.runs_while_draining {
+        if self.is_let_in() {
             return;
         }
         // The drain may have begun, and swept the queue, just before.
@@ -149,16 +175,13 @@ impl Execution {
                 drop(state);
                 return self.never_began();
             }
-            state.stage = Stage::Starting;
+            state.stage = Stage::Writing;
             self.clear_timer(&mut state);
         }
         let command = &self.command;
         let started_at = SystemTime::now();
-        if command
-            .start_by
-            .is_some_and(|start_by| started_at > start_by)
-        {
-            self.end(|_| ending::expired(command.start_by));
+        if self.is_late(started_at) {
+            self.end(|_| self.expired());
             return self.never_began();
         }
         let active = ActiveCommand {
@@ -167,19 +190,57 @@ impl Execution {
             started_at,
             timeout: self.target.timeout,
             runs_while_draining: self.target.runs_while_draining,
-            resumed: false,
+            resumed: self.run.is_again(),
         };
         if let Err(closed) = self.shared.node.begin(command.id, active) {
             self.end(|_| ending::rejected(ending::draining(&closed.reason)));
             return self.never_began();
         }
-        self.shared.journal.running(command.id, started_at, 1);
         {
-            // Before the start: it may be the start that never returns.
             let mut state = lock(&self.state);
             self.enlist(&mut state);
+            self.watch_start_by(&mut state);
+        }
+        let attempt = Attempt {
+            number: self.run.attempt,
+            at: started_at,
+            effect: self.target.effect,
+            plugin: Arc::clone(&self.lane.plugin),
+        };
+        let execution = Arc::clone(self);
+        let at_once = self.shared.journal.attempt(command.id, &attempt, move || {
+            execution.shared.begin_soon(Arc::clone(&execution));
+        });
+        if at_once {
+            return self.written_at(started_at);
+        }
+        Begun::Pending
+    }
+
+    /// Its attempt is in the journal: its handler begins, unless it was ended
+    /// in the meantime.
+    pub(super) fn written(self: &Arc<Self>) -> Begun {
+        self.written_at(SystemTime::now())
+    }
+
+    fn written_at(self: &Arc<Self>, started_at: SystemTime) -> Begun {
+        if self.is_late(started_at) {
+            self.end_if_waiting(|| self.expired());
+        }
+        {
+            let mut state = lock(&self.state);
+            if state.stage != Stage::Writing {
+                drop(state);
+                return self.never_began();
+            }
+            // Before the start: it may be the start that never returns.
+            state.stage = Stage::Starting;
             self.set_timer(&mut state, self.target.timeout);
         }
+        self.shared
+            .journal
+            .running(self.command.id, started_at, self.run.attempt);
+        kill_point!("handler.starting");
         if !self.blocks {
             return self.start(started_at);
         }
@@ -210,7 +271,7 @@ impl Execution {
             timeout: Some(self.target.timeout),
             issuer: &command.issuer,
             traceparent: &command.traceparent,
-            attempt: 1,
+            attempt: self.run.attempt,
         };
         let inline_since = (self.target.inline && !self.blocks).then(Instant::now);
         let started = self
@@ -223,6 +284,7 @@ impl Execution {
             self.lane.took(took, &self.shared.limits);
             started_at + took
         });
+        kill_point!("handler.started");
         let before = match started {
             Started::Done(completion) => {
                 self.end(|cancel| ending::completed(completion, cancel, at))
@@ -255,7 +317,7 @@ impl Execution {
                 }
                 // It completed before `start` returned.
                 Stage::Over => return,
-                Stage::Queued | Stage::Running | Stage::GivenUp => {}
+                Stage::Queued | Stage::Writing | Stage::Running | Stage::GivenUp => {}
             }
             // A cancel that came before the call had an id.
             if state.abandoned {
@@ -290,16 +352,16 @@ impl Execution {
             reason,
             note: note.to_owned(),
         };
-        self.end_if_queued(|| ending::cancelled_before_start(&cancel))
+        self.end_if_waiting(|| ending::cancelled_before_start(&cancel))
     }
 
     pub(super) fn reject_if_queued(&self, error: HandlerError) -> bool {
-        self.end_if_queued(|| ending::rejected(error))
+        self.end_if(Stage::Queued, || self.refused(error))
     }
 
     /// A node that drains rejects it if it waits, unless it runs while draining.
     pub(super) fn reject_if_drained(&self, reason: &str) {
-        if !self.target.runs_while_draining {
+        if !self.is_let_in() {
             self.reject_if_queued(ending::draining(reason));
         }
     }
@@ -311,11 +373,11 @@ impl Execution {
         }
         state.timer = None;
         match state.stage {
-            Stage::Queued => {
+            Stage::Queued | Stage::Writing => {
                 self.watch_start_by(&mut state);
                 if state.timer.is_none() {
                     drop(state);
-                    self.end_if_queued(|| ending::expired(self.command.start_by));
+                    self.end_if_waiting(|| self.expired());
                 }
             }
             Stage::Starting | Stage::Running if state.cancel.is_none() => {
@@ -387,17 +449,49 @@ impl Execution {
         Some(before)
     }
 
-    fn end_if_queued(&self, ending: impl FnOnce() -> Ending) -> bool {
+    /// Ends it unless its handler was, or is about to be, called.
+    fn end_if_waiting(&self, ending: impl Fn() -> Ending) -> bool {
+        self.end_if(Stage::Queued, &ending) || self.end_if(Stage::Writing, &ending)
+    }
+
+    fn end_if(&self, stage: Stage, ending: impl FnOnce() -> Ending) -> bool {
         {
             let mut state = lock(&self.state);
-            if state.stage != Stage::Queued {
+            if state.stage != stage {
                 return false;
             }
             self.leave(&mut state);
         }
-        self.lane.remove(self);
-        self.over(Stage::Queued, ending());
+        if stage == Stage::Queued {
+            self.lane.remove(self);
+        }
+        self.over(stage, ending());
         true
+    }
+
+    fn refused(&self, error: HandlerError) -> Ending {
+        if self.run.is_again() {
+            let why = format!("it is not run again: {}", error.message);
+            return ending::interrupted(self.target.effect, self.run.attempt - 1, &why);
+        }
+        ending::rejected(error)
+    }
+
+    fn expired(&self) -> Ending {
+        if self.run.is_again() {
+            let why = "it is not run again, for it was to start earlier";
+            return ending::interrupted(self.target.effect, self.run.attempt - 1, why);
+        }
+        ending::expired(self.command.start_by)
+    }
+
+    fn is_late(&self, now: SystemTime) -> bool {
+        self.command.start_by.is_some_and(|by| now > by)
+    }
+
+    /// A drain does not keep it out.
+    fn is_let_in(&self) -> bool {
+        self.target.runs_while_draining || self.run.is_again()
     }
 
     /// Makes the stage the last one. Answers with the one before.
@@ -410,7 +504,8 @@ impl Execution {
     }
 
     fn over(&self, before: Stage, ending: Ending) {
-        if before != Stage::Queued {
+        // A drain waits for one that was interrupted before it begins again.
+        if before != Stage::Queued || self.run.is_again() {
             self.shared.node.returned(self.command.id);
         }
         if before == Stage::GivenUp {

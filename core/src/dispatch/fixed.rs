@@ -132,7 +132,11 @@ impl FixedCommands {
         if !may_pass {
             return;
         }
-        let id = outcome.id;
+        self.forget(outcome.id);
+    }
+
+    /// The command acts when it is repeated.
+    pub fn forget(&mut self, id: CommandId) {
         self.drain.take_if(|last| last.id == id);
         self.config.take_if(|last| last.id == id);
         self.shutdown.take_if(|last| last.id == id);
@@ -182,6 +186,7 @@ fn derived<T>(
                 timeout: None,
                 issuer: FIXED_ISSUER.to_owned(),
                 traceparent: String::new(),
+                delivery: 0,
             })
         }
     }

@@ -22,6 +22,8 @@ pub struct DispatchLimits {
     /// The overrun of it, within 64 calls of the one before, after which it is
     /// run on a thread of its own.
     pub inline_overruns: u32,
+    /// How often a command's handler begins where crashes interrupt it.
+    pub attempts: u32,
     /// What a controller is told to wait before it tries an overloaded handler
     /// again.
     pub retry_after: Duration,
@@ -37,6 +39,7 @@ impl Default for DispatchLimits {
             abandon_grace: Duration::from_secs(1),
             inline_budget: Duration::from_millis(1),
             inline_overruns: 2,
+            attempts: 3,
             retry_after: Duration::from_secs(1),
         }
     }

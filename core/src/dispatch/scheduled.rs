@@ -8,6 +8,7 @@ use std::{
 use super::{
     Live, Shared,
     ending::{self, Cancel},
+    execution::Run,
     lane::Lane,
     timers::{Due, TimerKey},
 };
@@ -78,9 +79,9 @@ impl Shared {
         let (shared, command) = (Arc::clone(self), Arc::clone(&scheduled.command));
         self.tasks.spawn_on(
             async move {
-                let admission = shared.admit(&command);
+                let admission = shared.admit(&command, false);
                 match admission.decision {
-                    Ok((target, lane)) => shared.enter(command, target, lane),
+                    Ok((target, lane)) => shared.enter(command, target, lane, Run::FIRST),
                     Err(error) => shared.refuse(&command, error, admission.known),
                 }
             },

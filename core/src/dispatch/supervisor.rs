@@ -13,7 +13,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut deadline = None;
     loop {
         tokio::select! {
-            () = shared.stop.cancelled() => return,
+            () = shared.stop.cancelled() => break,
             () = shared.timers.changed.notified() => {}
             () = until(shared.timers.next()) => fire(&shared),
             () = until(deadline) => {
@@ -24,13 +24,14 @@ pub(super) async fn run(shared: Arc<Shared>) {
             }
             changed = drain.changed() => {
                 if changed.is_err() {
-                    return;
+                    break;
                 }
                 shared.reject_queued();
                 deadline = shared.node.drain_deadline().map(|(at, _)| at);
             }
         }
     }
+    shared.close_intake();
 }
 
 fn fire(shared: &Arc<Shared>) {

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{content::Content, entry::Entry};
+use super::{content::Content, disk::Write, entry::Entry, record::AcknowledgedRecord};
 use crate::{
     command::{CommandId, FinalState, HandlerError, Outcome},
     id_map::IdMap,
@@ -33,7 +33,7 @@ pub(super) struct Acknowledged {
     whole_bytes: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Remembered {
     pub(super) content: Content,
     kept: Kept,
@@ -41,7 +41,7 @@ pub(super) struct Remembered {
     places: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Kept {
     Whole(Arc<Outcome>),
     State {
@@ -84,9 +84,8 @@ impl Acknowledged {
                 .error
                 .as_ref()
                 .map_or(0, |error| error.message.len());
-        let content = entry.content.digested();
         let remembered = Remembered {
-            content,
+            content: entry.content.digested(),
             kept: Kept::Whole(outcome),
             places: 1,
         };
@@ -129,6 +128,41 @@ impl Acknowledged {
 }
 
 impl Remembered {
+    /// `None` where the entry has no outcome.
+    pub(super) fn of(entry: Entry) -> Option<Self> {
+        Some(Self {
+            kept: Kept::Whole(entry.outcome?),
+            content: entry.content.digested(),
+            places: 0,
+        })
+    }
+
+    /// From the journal's file.
+    pub(super) fn read(id: CommandId, record: AcknowledgedRecord) -> Self {
+        let digest = <[u8; 16]>::try_from(record.content.as_ref());
+        let outcome = record.outcome.unwrap_or_default().outcome(id);
+        let mut kept = Kept::Whole(outcome);
+        if record.shortened {
+            kept.shrink();
+        }
+        Self {
+            content: Content::Digest(digest.unwrap_or_default()),
+            kept,
+            places: 0,
+        }
+    }
+
+    /// For the journal's file; `None` where that has it already.
+    pub(super) fn write(&self) -> Option<Write> {
+        match (&self.content, &self.kept) {
+            (Content::Digest(content), Kept::Whole(outcome)) => Some(Write::Acknowledge {
+                content: *content,
+                outcome: Arc::clone(outcome),
+            }),
+            _ => None,
+        }
+    }
+
     /// The outcome to answer a redelivery with. Where only the state is left,
     /// response and output are empty and the error says so.
     pub(super) fn outcome(&self, id: CommandId, name: &str) -> Arc<Outcome> {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Ending, acknowledged::Remembered, content::Content, id_reused};
+use super::{Ending, acknowledged::Remembered, content::Content, disk::Stored, id_reused};
 use crate::command::{Command, CommandId, FinalState, Outcome};
 
 /// Payloads up to this size stay until the acknowledgement; a longer one is
@@ -20,6 +20,15 @@ pub(super) struct Entry {
     name: String,
     /// The revision under which it came in.
     pub(super) accepted: u64,
+    /// Its place among all commands that were ever taken.
+    pub(super) sequence: u64,
+    pub(super) accepted_at: SystemTime,
+    /// It is not on disk and never will be: there was no room for it.
+    pub(super) volatile: bool,
+    /// The writes that must be on disk before a reader may tell that it was
+    /// accepted, and its outcome.
+    pub(super) accept_write: u64,
+    pub(super) outcome_write: u64,
     /// Its place in the order of changes.
     pub(super) revision: u64,
     /// How often it was delivered.
@@ -29,6 +38,8 @@ pub(super) struct Entry {
     pub(super) progress: Option<(u32, Arc<str>)>,
     /// How often progress was reported.
     pub(super) progressed: u64,
+    /// What the handler would be given back after a crash.
+    pub(super) checkpoint: Option<Bytes>,
     output: BytesMut,
     output_cut: u64,
     pub(super) outcome: Option<Arc<Outcome>>,
@@ -46,22 +57,27 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new(accepted: u64, command: &Arc<Command>, whole: bool) -> Self {
         let content = Content::Whole(Arc::clone(command));
+        let content = if whole { content } else { content.digested() };
+        Self::with(accepted, content, command.name.clone())
+    }
+
+    /// The entry of a command that an earlier life of the worker took.
+    pub(super) fn stored(accepted: u64, stored: Stored) -> Self {
+        let command = Arc::new(stored.command);
+        let name = command.name.clone();
+        let content = Content::Whole(command);
+        let ended = stored.outcome.is_some();
         Self {
-            content: if whole { content } else { content.digested() },
-            name: command.name.clone(),
-            accepted,
-            revision: accepted,
-            deliveries: 1,
-            running: None,
-            progress: None,
-            progressed: 0,
-            output: BytesMut::new(),
-            output_cut: 0,
-            outcome: None,
-            ended: 0,
-            told: false,
-            is_refusal: false,
-            refuse_next: None,
+            sequence: stored.sequence,
+            accepted_at: stored.accepted_at,
+            running: stored.attempt.map(|attempt| (attempt.at, attempt.number)),
+            checkpoint: stored.checkpoint,
+            outcome: stored.outcome,
+            ..Self::with(
+                accepted,
+                if ended { content.digested() } else { content },
+                name,
+            )
         }
     }
 
@@ -93,17 +109,31 @@ impl Entry {
 
     fn ended_as(accepted: u64, content: Content, outcome: Arc<Outcome>) -> Self {
         Self {
-            content,
-            name: outcome.name.clone(),
-            accepted,
-            revision: accepted,
             deliveries: 2,
+            outcome: Some(Arc::clone(&outcome)),
+            ..Self::with(accepted, content, outcome.name.clone())
+        }
+    }
+
+    fn with(accepted: u64, content: Content, name: String) -> Self {
+        Self {
+            content,
+            name,
+            accepted,
+            sequence: 0,
+            accepted_at: SystemTime::now(),
+            volatile: false,
+            accept_write: 0,
+            outcome_write: 0,
+            revision: accepted,
+            deliveries: 1,
             running: None,
             progress: None,
             progressed: 0,
+            checkpoint: None,
             output: BytesMut::new(),
             output_cut: 0,
-            outcome: Some(outcome),
+            outcome: None,
             ended: 0,
             told: false,
             is_refusal: false,

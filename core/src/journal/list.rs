@@ -1,13 +1,17 @@
 //! The journal as a table, for whoever asks on this machine.
 
-use std::time::SystemTime;
+use std::{path::Path, time::SystemTime};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Journal, entry::Entry};
+use super::{
+    Journal, JournalError, JournalLimits, disk::Disk, entry::Entry, record::AcknowledgedRecord,
+    state::Staged,
+};
 use crate::{
     command::{CommandId, FinalState, Outcome},
+    lifecycle::chain,
     unpoisoned::lock,
 };
 
@@ -91,12 +95,24 @@ impl Journal {
     /// The newest `most` commands that the filter lets through, at the most
     /// [`MAX_LINES`].
     pub fn list(&self, filter: JournalFilter, most: usize) -> Listing {
-        let mut lines = Vec::new();
+        let mut lines = match &self.shared.disk {
+            Some(disk) if filter == JournalFilter::All => {
+                remembered(disk).unwrap_or_else(|error| {
+                    let error = chain(&error);
+                    tracing::warn!(error, "what was acknowledged cannot be read");
+                    Vec::new()
+                })
+            }
+            _ => Vec::new(),
+        };
         let state = lock(&self.shared.state);
         if filter == JournalFilter::All {
-            let acknowledged = state.acknowledged.outcomes();
+            let staged = state.staged.iter().flat_map(Staged::outcomes);
             lines.extend(
-                acknowledged
+                state
+                    .acknowledged
+                    .outcomes()
+                    .chain(staged)
                     .map(|(id, outcome)| JournalLine::ended(id, &outcome, Outbox::Acknowledged)),
             );
         }
@@ -116,6 +132,27 @@ impl Journal {
 }
 
 impl Listing {
+    /// The same of a journal that no worker has open. A damaged one is left as
+    /// it is.
+    ///
+    /// # Errors
+    ///
+    /// The file is damaged or cannot be read, or a worker has it open.
+    pub fn read(path: &Path, filter: JournalFilter, most: usize) -> Result<Self, JournalError> {
+        let disk = Disk::open(path, JournalLimits::default())?;
+        let mut lines = match filter {
+            JournalFilter::All => remembered(&disk)?,
+            JournalFilter::Held | JournalFilter::Open => Vec::new(),
+        };
+        for stored in disk.stored()? {
+            if filter != JournalFilter::Open || stored.outcome.is_none() {
+                let id = stored.command.id;
+                lines.push(JournalLine::of(id, &Entry::stored(0, stored)));
+            }
+        }
+        Ok(Self::newest(lines, most))
+    }
+
     /// Of lines that are in order, oldest first.
     fn newest(mut lines: Vec<JournalLine>, most: usize) -> Self {
         let left_off = lines.len().saturating_sub(most.min(MAX_LINES));
@@ -127,7 +164,10 @@ impl Listing {
 impl JournalLine {
     fn of(id: CommandId, entry: &Entry) -> Self {
         if let Some(outcome) = &entry.outcome {
-            return Self::ended(id, outcome, Outbox::Waiting);
+            return Self {
+                accepted_at: Some(entry.accepted_at.into()),
+                ..Self::ended(id, outcome, Outbox::Waiting)
+            };
         }
         Self {
             command_id: id.to_string(),
@@ -138,7 +178,7 @@ impl JournalLine {
                 LineState::Accepted
             },
             attempt: entry.running.map_or(0, |(_, attempt)| attempt),
-            accepted_at: None,
+            accepted_at: Some(entry.accepted_at.into()),
             started_at: entry.running.map(|(at, _)| at.into()),
             finished_at: None,
             outbox: Outbox::Empty,
@@ -157,6 +197,14 @@ impl JournalLine {
             outbox,
         }
     }
+}
+
+fn remembered(disk: &Disk) -> Result<Vec<JournalLine>, JournalError> {
+    let line = |(id, record): (CommandId, AcknowledgedRecord)| {
+        let outcome = record.outcome.unwrap_or_default().outcome(id);
+        JournalLine::ended(id, &outcome, Outbox::Acknowledged)
+    };
+    Ok(disk.all_acknowledged()?.into_iter().map(line).collect())
 }
 
 impl LineState {
@@ -212,6 +260,7 @@ mod tests {
             timeout: None,
             issuer: String::new(),
             traceparent: String::new(),
+            delivery: 0,
         };
         let taken = journal.accept(&Arc::new(command), false);
         assert_eq!(taken, Acceptance::New);

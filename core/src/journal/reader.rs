@@ -80,7 +80,8 @@ struct Told {
     entry: u64,
     deliveries: u32,
     accepted: bool,
-    running: bool,
+    /// Which attempt; 0 for none.
+    running: u32,
     progressed: u64,
     output: u64,
     finished: bool,
@@ -115,6 +116,7 @@ impl JournalReader {
     pub fn ready(&mut self) -> Option<JournalUpdate> {
         let shared = Arc::clone(&self.shared);
         let mut state = lock(&shared.state);
+        let written = state.written();
         loop {
             self.meet_next(&mut state);
             let id = self.turns.pop_front()?;
@@ -124,7 +126,7 @@ impl JournalReader {
                 self.told.remove(&id);
                 continue;
             };
-            match told.next(id, entry, self.born) {
+            match told.next(id, entry, self.born, written) {
                 Some(update @ JournalUpdate::Finished(_)) => return Some(update),
                 Some(update) => {
                     told.waits_for_turn = true;
@@ -161,7 +163,17 @@ impl JournalReader {
 }
 
 impl Told {
-    fn next(&mut self, id: CommandId, entry: &mut Entry, born: u64) -> Option<JournalUpdate> {
+    /// Tells nothing of what is not on disk yet: the writes beyond `written`.
+    fn next(
+        &mut self,
+        id: CommandId,
+        entry: &mut Entry,
+        born: u64,
+        written: u64,
+    ) -> Option<JournalUpdate> {
+        if entry.accept_write > written {
+            return None;
+        }
         if (self.entry, self.deliveries) != (entry.accepted, entry.deliveries) {
             // Told anew, but for the output of the same entry: the controller
             // has those bytes.
@@ -173,7 +185,9 @@ impl Told {
                 ..Self::default()
             };
         }
-        if let Some(outcome) = &entry.outcome {
+        if let Some(outcome) = &entry.outcome
+            && entry.outcome_write <= written
+        {
             if self.finished {
                 return None;
             }
@@ -191,8 +205,10 @@ impl Told {
             self.accepted = true;
             return Some(JournalUpdate::Accepted { id });
         }
-        if let Some((started_at, attempt)) = entry.running.filter(|_| !self.running) {
-            self.running = true;
+        if let Some((started_at, attempt)) = entry.running
+            && self.running != attempt
+        {
+            self.running = attempt;
             return Some(JournalUpdate::Running {
                 id,
                 started_at,

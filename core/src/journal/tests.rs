@@ -22,6 +22,7 @@ fn named(id: u128, name: &str) -> Arc<Command> {
         timeout: None,
         issuer: "alice".to_owned(),
         traceparent: String::new(),
+        delivery: 0,
     })
 }
 

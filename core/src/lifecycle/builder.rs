@@ -16,7 +16,7 @@ use crate::{
     },
     drain::NodeState,
     identity::Identity,
-    journal::Journal,
+    journal::{Journal, JournalLimits, JournalOptions},
     local::Door,
     metrics::Listener,
     notify::ServiceManager,
@@ -24,6 +24,9 @@ use crate::{
     pushed_config::{PluginConfigs, PushedConfig},
     session::Inventory,
 };
+
+/// In the state directory.
+const JOURNAL: &str = "journal.redb";
 
 /// Longer than any controller's tokens are.
 const MAX_TOKEN_BYTES: usize = 4096;
@@ -111,7 +114,14 @@ impl WorkerLifecycleBuilder {
                 None
             }
         };
-        let state = NodeState::new();
+        let (journal, recovery) = Journal::open(
+            &identity.state().path().join(JOURNAL),
+            JournalOptions {
+                limits: JournalLimits::default(),
+                expected: identity.enrolment().exists(),
+            },
+        )?;
+        let state = NodeState::open(Arc::new(journal.clone()));
         let (pushed, sync_requests) =
             PushedConfig::open(identity.state().path(), config.plugins.clone())?;
         let catalog = Arc::new(Catalog::load(CatalogOptions {
@@ -128,6 +138,7 @@ impl WorkerLifecycleBuilder {
             node_control: state.clone(),
             config_control: pushed.clone(),
             expected_built_ins: self.expected_built_ins,
+            crashes: recovery.crashes,
         })?);
         let plugins: Arc<dyn PluginConfigs> = catalog.clone();
         pushed.attach(&plugins);
@@ -136,7 +147,8 @@ impl WorkerLifecycleBuilder {
             handlers: catalog.handlers(),
         };
         Ok(WorkerLifecycle {
-            journal: Journal::new(aegis_proto::limits::DEFAULT_OUTPUT_BYTES),
+            journal,
+            recovered: recovery.commands,
             config,
             identity,
             worker_version: self.worker_version,

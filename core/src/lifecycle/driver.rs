@@ -34,7 +34,7 @@ use crate::{
     notify::ServiceManager,
     policy::Policy,
     pushed_config::{SyncRequest, WorkerSettings},
-    session::{Heartbeats, Intake, Inventory, Node, SessionEvent},
+    session::{Heartbeats, Inventory, Node, SessionEvent},
 };
 
 /// The machine's deadlines are on a clock that counts suspend, and timers are
@@ -98,6 +98,7 @@ impl Driver {
             identity,
             worker_version,
             journal,
+            recovered,
             state,
             catalog,
             inventory,
@@ -115,8 +116,10 @@ impl Driver {
             Policy::new(config.handlers.clone(), pushed.settings()),
             DispatchLimits::default(),
         );
-        let intake = Intake::new(dispatcher.clone())
+        dispatcher
+            .start_intake()
             .map_err(|error| LifecycleError::NoThread(error.kind()))?;
+        dispatcher.resume(recovered);
         let boot_id = Uuid::new_v4();
         let machine = Machine::new(
             Settings::from(&*config),
@@ -131,7 +134,7 @@ impl Driver {
             state,
             facts: NodeFacts::new(),
             journal,
-            commands: intake,
+            commands: dispatcher.clone(),
             inventory: inventory.subscribe(),
             config: pushed.status(),
             unknown_messages: 0.into(),
@@ -189,6 +192,8 @@ impl Driver {
         self.tasks.spawn(local_outcomes::settle(self.node.clone()));
         let mut requested = self.node.state.shutdown_requested();
         let mut status = self.node.state.subscribe_status();
+        let mut trouble = self.node.journal.trouble();
+        trouble.mark_changed();
         let mut watchdog = self.service_manager.watchdog_interval().map(ticks);
         let pushed_interval = self.settings.borrow_and_update().heartbeat_interval;
         let mut ended = self.step(Event::IntervalSet {
@@ -214,6 +219,11 @@ impl Driver {
                 Ok(()) = self.settings.changed() => {
                     let interval = self.settings.borrow_and_update().heartbeat_interval;
                     Woken::Event(Event::IntervalSet { interval })
+                }
+                Ok(()) = trouble.changed() => {
+                    let trouble = trouble.borrow_and_update().clone();
+                    self.node.state.set_unhealthy(trouble);
+                    Woken::Time
                 }
                 Ok(()) = status.changed() => Woken::Event(Event::StatusChanged),
                 () = tick(&mut watchdog) => Woken::Watchdog,
@@ -421,6 +431,15 @@ impl Driver {
             tracing::warn!("a plugin panicked at its end");
         }
         self.tasks.shutdown().await;
+        let journal = self.node.journal.clone();
+        match tokio::task::spawn_blocking(move || journal.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(
+                error = chain(&error),
+                "the journal cannot be closed: the next start takes this for a crash"
+            ),
+            Err(_) => tracing::error!("closing the journal panicked"),
+        }
         tracing::info!("worker ends");
         result
     }

@@ -4,7 +4,7 @@ use std::{error::Error, io, net::SocketAddr, path::PathBuf};
 
 use crate::{
     catalog::CatalogError, client::EnrolmentRefusal, identity::IdentityError,
-    pushed_config::PushedConfigError,
+    journal::JournalError, pushed_config::PushedConfigError,
 };
 
 /// Why there is no [`WorkerLifecycle`](super::WorkerLifecycle).
@@ -54,6 +54,9 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
+    /// The journal cannot be opened.
+    #[error("cannot open the journal in the state directory: nothing can be run without it")]
+    Journal(#[from] JournalError),
     /// The pushed config that is in force cannot be kept.
     #[error("cannot open the pushed config in the state directory")]
     PushedConfig(#[from] PushedConfigError),

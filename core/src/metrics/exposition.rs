@@ -17,7 +17,6 @@ use super::{
 use crate::{
     dispatch::{DispatchFigures, LaneFigures, STATES},
     lifecycle::LinkStage,
-    plugin::PluginState,
 };
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -174,12 +173,7 @@ impl Snapshot {
             .plugins
             .iter()
             .map(|plugin| {
-                let state = match plugin.state {
-                    PluginState::Active => "active",
-                    PluginState::Disabled(_) => "disabled",
-                    PluginState::Refused(_) => "refused",
-                    PluginState::Failed(_) => "failed",
-                };
+                let (state, _) = plugin.state.parts();
                 [
                     ("plugin", plugin.name.as_str()),
                     ("version", plugin.version.as_str()),

@@ -17,6 +17,7 @@ fn command() -> Command {
         timeout: None,
         issuer: "alice".to_owned(),
         traceparent: String::new(),
+        delivery: 0,
     }
 }
 

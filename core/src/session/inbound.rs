@@ -8,6 +8,7 @@ use super::{Closed, Node, RPC, SessionEvent, wire};
 use crate::{
     client::{ClientError, NodeClusterClient},
     command::{CancelReason, CommandId},
+    kill_point::kill_point,
     lifecycle::SessionEnd,
 };
 
@@ -32,14 +33,14 @@ pub(super) async fn receive(
         };
         match message {
             Message::Command(command) => match wire::command(command) {
-                Ok(command) => node.commands.submit(command),
+                Ok(command) => node.commands.take(command).await,
                 // Without an id there is no way to answer.
                 Err(error) => tracing::warn!(%error, "left a command that cannot be answered"),
             },
             Message::Cancel(cancel) => match cancel.command_id.parse() {
                 Ok(id) => node
                     .commands
-                    .cancel(id, CancelReason::Requested, &cancel.reason),
+                    .order_cancel(id, CancelReason::Requested, &cancel.reason),
                 Err(error) => tracing::warn!(%error, "left a cancel of what is no command"),
             },
             Message::ResultAck(ack) => {
@@ -48,6 +49,7 @@ pub(super) async fn receive(
                     .iter()
                     .filter_map(|id| id.parse().ok())
                     .collect();
+                kill_point!("acknowledgement.received");
                 node.journal.acknowledge(&ids);
             }
             Message::ConfigOffer(offer) => {

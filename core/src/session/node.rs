@@ -9,9 +9,9 @@ use aegis_proto::cluster::v1::{NodeCommand, PushConfigCommand, node_command::Com
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{Heartbeats, Intake, Inventory};
+use super::{Heartbeats, Inventory};
 use crate::{
-    dispatch::{FixedCommand, FixedCommands},
+    dispatch::{Dispatcher, FixedCommand, FixedCommands},
     drain::NodeState,
     facts::NodeFacts,
     identity::Identity,
@@ -29,7 +29,7 @@ pub(crate) struct Node {
     pub(crate) state: Arc<NodeState>,
     pub(crate) facts: NodeFacts,
     pub(crate) journal: Journal,
-    pub(crate) commands: Intake,
+    pub(crate) commands: Dispatcher,
     /// For what comes without an id.
     pub(crate) fixed: Mutex<FixedCommands>,
     pub(crate) inventory: watch::Receiver<Arc<Inventory>>,
@@ -57,7 +57,13 @@ impl Node {
     pub(crate) fn take(&self, command: NodeCommand) {
         let derived = lock(&self.fixed).derive(command);
         match derived {
-            FixedCommand::New(command) => self.commands.submit(command),
+            FixedCommand::New(command) => {
+                let id = command.id;
+                if !self.commands.try_take(command) {
+                    tracing::warn!(%id, "too many commands at once: one is left until it is repeated");
+                    lock(&self.fixed).forget(id);
+                }
+            }
             FixedCommand::Repeated(id) => tracing::trace!(%id, "a repeated command"),
             FixedCommand::Empty => {}
         }

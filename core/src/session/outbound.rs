@@ -13,7 +13,10 @@ use tokio::{
 };
 
 use super::{Inventory, Node, receipt, wire};
-use crate::{control::NodeControl, dispatch::FixedCommands, pushed_config::ConfigState};
+use crate::{
+    control::NodeControl, dispatch::FixedCommands, kill_point::kill_point,
+    pushed_config::ConfigState,
+};
 
 /// The contract's own limit on ids in a heartbeat.
 const RUNNING_IDS: usize = 1000;
@@ -64,6 +67,7 @@ pub(super) async fn send(
                 message: Some(message),
             })
             .await;
+        kill_point!("message.sent");
         match (sent, is_heartbeat) {
             (Ok(()), true) => node.heartbeats.sent(),
             (Ok(()), false) => {}

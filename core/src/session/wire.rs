@@ -10,7 +10,7 @@ use super::Inventory;
 use crate::{
     command::Command,
     control::{DrainStatus, InFlight},
-    plugin::{HandlerInfo, PluginInfo, PluginState},
+    plugin::{HandlerInfo, PluginInfo},
     pushed_config::ConfigState,
 };
 
@@ -29,6 +29,7 @@ pub(super) fn command(command: proto::Command) -> Result<Command, MalformedId> {
         timeout: duration(command.timeout),
         issuer: command.issuer,
         traceparent: command.traceparent,
+        delivery: command.delivery,
     })
 }
 
@@ -107,12 +108,7 @@ fn inventory_schemas(handlers: &[proto::HandlerSpec]) -> usize {
 }
 
 fn plugin(info: &PluginInfo) -> proto::Plugin {
-    let (state, reason) = match &info.state {
-        PluginState::Active => ("active", ""),
-        PluginState::Disabled(reason) => ("disabled", reason.as_str()),
-        PluginState::Refused(reason) => ("refused", reason.as_str()),
-        PluginState::Failed(reason) => ("failed", reason.as_str()),
-    };
+    let (state, reason) = info.state.parts();
     proto::Plugin {
         name: info.name.clone(),
         version: info.version.clone(),

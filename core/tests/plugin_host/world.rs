@@ -92,6 +92,7 @@ impl World {
             node_control: Arc::clone(&self.node_control) as _,
             config_control: Arc::new(NoConfig),
             expected_built_ins: &[],
+            crashes: Default::default(),
         }
     }
 
@@ -117,6 +118,7 @@ pub fn reason(plugins: &[PluginInfo], name: &str) -> String {
     {
         PluginState::Refused(reason)
         | PluginState::Failed(reason)
+        | PluginState::Quarantined(reason)
         | PluginState::Disabled(reason) => reason,
         PluginState::Active => panic!("{name} runs"),
     }

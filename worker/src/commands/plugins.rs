@@ -76,11 +76,9 @@ fn print_scan(scan: &Scan) -> anyhow::Result<()> {
 }
 
 fn state(state: &PluginState) -> (&'static str, Option<&str>) {
-    match state {
-        PluginState::Active => ("ok", None),
-        PluginState::Disabled(reason) => ("disabled", Some(reason)),
-        PluginState::Refused(reason) => ("refused", Some(reason)),
-        PluginState::Failed(reason) => ("failed", Some(reason)),
+    match state.parts() {
+        ("active", _) => ("ok", None),
+        (state, reason) => (state, Some(reason)),
     }
 }
 

@@ -358,6 +358,7 @@ impl Node {
             timeout: None,
             issuer: "alice".to_owned(),
             traceparent: String::new(),
+            delivery: 0,
         }
     }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     control::{DrainStatus, InFlight},
     journal::{JournalCounters, JournalFigures},
-    plugin::{FaultCounts, Placement, PluginInfo},
+    plugin::{FaultCounts, Placement, PluginInfo, PluginState},
 };
 
 fn snapshot() -> Snapshot {

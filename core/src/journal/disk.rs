@@ -1,0 +1,393 @@
+//! The journal's file: one redb database, one writer.
+//!
+//! A batch of writes is one transaction and one `fsync`. What a crash leaves is
+//! the state after some batch, never between two.
+
+use std::{
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use prost::Message;
+use redb::{
+    Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+    backends::FileBackend,
+};
+use rustix::fs::OFlags;
+use uuid::Uuid;
+
+use super::{
+    Attempt, JournalLimits,
+    error::JournalError,
+    record::{
+        AcceptedRecord, AcknowledgedRecord, AttemptRecord, CrashesRecord, OutcomeRecord, seconds,
+    },
+};
+use crate::{
+    command::{Command, CommandId, Outcome},
+    unpoisoned::lock,
+};
+
+type Id = [u8; 16];
+
+/// `AcceptedRecord` by command id, until the outcome is acknowledged.
+const ACCEPTED: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("accepted");
+/// `AttemptRecord` by command id, until the outcome is acknowledged.
+const ATTEMPTS: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("attempts");
+/// What a handler wrote of its own progress, until the outcome is acknowledged.
+const CHECKPOINTS: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("checkpoints");
+/// `OutcomeRecord` by command id, until it is acknowledged.
+const OUTCOMES: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("outcomes");
+/// `AcknowledgedRecord` by command id.
+const ACKNOWLEDGED: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("acknowledged");
+/// The ids of those, oldest first.
+const PLACES: TableDefinition<'_, u64, Id> = TableDefinition::new("acknowledged_places");
+/// Small records of the node, by name.
+const NOTES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("notes");
+
+/// Pages that are kept in memory. What is read again is little.
+const CACHE_BYTES: usize = 1024 * 1024;
+
+/// Outcomes are remembered whole up to this weight.
+const REMEMBERED_BYTES: usize = 1024;
+
+/// One thing to write.
+pub(super) enum Write {
+    Accept {
+        sequence: u64,
+        at: SystemTime,
+        command: Arc<Command>,
+    },
+    Attempt(CommandId, Attempt),
+    Checkpoint(CommandId, Bytes),
+    Outcome(Arc<Outcome>),
+    /// Forgets all of the above but for what a redelivery is answered with.
+    Acknowledge {
+        content: [u8; 16],
+        outcome: Arc<Outcome>,
+    },
+    /// Sets or removes a note.
+    Note(String, Option<Vec<u8>>),
+}
+
+/// A command that was not acknowledged when the journal was opened.
+pub(super) struct Stored {
+    pub(super) sequence: u64,
+    pub(super) accepted_at: SystemTime,
+    pub(super) command: Command,
+    pub(super) attempt: Option<Attempt>,
+    pub(super) checkpoint: Option<Bytes>,
+    pub(super) outcome: Option<Arc<Outcome>>,
+}
+
+/// The file. Closed while it is in trouble.
+#[derive(Debug)]
+pub(super) struct Disk {
+    path: PathBuf,
+    limits: JournalLimits,
+    database: Mutex<Option<Arc<Database>>>,
+}
+
+impl Disk {
+    /// Opens the file, or makes it.
+    pub(super) fn open(path: &Path, limits: JournalLimits) -> Result<Self, JournalError> {
+        let disk = Self {
+            path: path.to_owned(),
+            limits,
+            database: Mutex::default(),
+        };
+        let database = disk.open_database()?;
+        *lock(&disk.database) = Some(Arc::new(database));
+        Ok(disk)
+    }
+
+    /// Everything that was not acknowledged, in the order in which it was taken.
+    pub(super) fn stored(&self) -> Result<Vec<Stored>, JournalError> {
+        guarded(|| {
+            let database = self.database()?;
+            let read = database.begin_read()?;
+            let accepted = read.open_table(ACCEPTED)?;
+            let attempts = read.open_table(ATTEMPTS)?;
+            let checkpoints = read.open_table(CHECKPOINTS)?;
+            let outcomes = read.open_table(OUTCOMES)?;
+            let mut stored = Vec::new();
+            for row in accepted.iter()? {
+                let (key, value) = row?;
+                let key = key.value();
+                let id = id(key);
+                let record = AcceptedRecord::decode(value.value())?;
+                let attempt = match attempts.get(key)? {
+                    Some(value) => Some(AttemptRecord::decode(value.value())?.into()),
+                    None => None,
+                };
+                let outcome = match outcomes.get(key)? {
+                    Some(value) => Some(OutcomeRecord::decode(value.value())?.outcome(id)),
+                    None => None,
+                };
+                let checkpoint = checkpoints.get(key)?;
+                stored.push(Stored {
+                    sequence: record.sequence,
+                    accepted_at: record.accepted_at(),
+                    command: record.command(id),
+                    attempt,
+                    checkpoint: checkpoint.map(|value| Bytes::copy_from_slice(value.value())),
+                    outcome,
+                });
+            }
+            stored.sort_unstable_by_key(|stored| stored.sequence);
+            Ok(stored)
+        })
+    }
+
+    /// What is remembered of a command that was acknowledged.
+    pub(super) fn acknowledged(
+        &self,
+        id: CommandId,
+    ) -> Result<Option<AcknowledgedRecord>, JournalError> {
+        guarded(|| {
+            let read = self.database()?.begin_read()?;
+            let value = read.open_table(ACKNOWLEDGED)?.get(key(id))?;
+            Ok(match value {
+                Some(value) => Some(AcknowledgedRecord::decode(value.value())?),
+                None => None,
+            })
+        })
+    }
+
+    /// Every command that was acknowledged and is remembered, oldest first.
+    pub(super) fn all_acknowledged(
+        &self,
+    ) -> Result<Vec<(CommandId, AcknowledgedRecord)>, JournalError> {
+        guarded(|| {
+            let read = self.database()?.begin_read()?;
+            let acknowledged = read.open_table(ACKNOWLEDGED)?;
+            let mut all = Vec::new();
+            for row in read.open_table(PLACES)?.iter()? {
+                let (_, key) = row?;
+                if let Some(value) = acknowledged.get(key.value())? {
+                    let record = AcknowledgedRecord::decode(value.value())?;
+                    all.push((id(key.value()), record));
+                }
+            }
+            Ok(all)
+        })
+    }
+
+    pub(super) fn note(&self, name: &str) -> Result<Option<Vec<u8>>, JournalError> {
+        guarded(|| {
+            let read = self.database()?.begin_read()?;
+            let value = read.open_table(NOTES)?.get(name)?;
+            Ok(value.map(|value| value.value().to_vec()))
+        })
+    }
+
+    /// How many plugins ran at how many crashes in a row.
+    pub(super) fn crashes(&self) -> Result<CrashesRecord, JournalError> {
+        match self.note(CRASHES)? {
+            Some(bytes) => Ok(CrashesRecord::decode(bytes.as_slice())?),
+            None => Ok(CrashesRecord::default()),
+        }
+    }
+
+    /// Commits all of it or nothing. After an error the file must be
+    /// [reopened](Self::reopen).
+    pub(super) fn commit(&self, batch: &[Write]) -> Result<(), JournalError> {
+        guarded(|| {
+            let database = self.database()?;
+            let transaction = database.begin_write()?;
+            {
+                let mut tables = Tables::open(&transaction)?;
+                for write in batch {
+                    tables.write(write)?;
+                }
+                tables.forget(&self.limits)?;
+            }
+            transaction.commit()?;
+            Ok(())
+        })
+    }
+
+    /// Closes the file and opens it again.
+    pub(super) fn reopen(&self) -> Result<(), JournalError> {
+        let mut database = lock(&self.database);
+        *database = None;
+        *database = Some(Arc::new(self.open_database()?));
+        Ok(())
+    }
+
+    fn open_database(&self) -> Result<Database, JournalError> {
+        guarded(|| {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+                .open(&self.path)
+                .map_err(redb::Error::Io)?;
+            let database = Builder::new()
+                .set_cache_size(CACHE_BYTES)
+                .set_check_integrity_on_open(true)
+                .create_with_backend(FileBackend::new(file)?)?;
+            // So that a reader finds every table.
+            let transaction = database.begin_write()?;
+            Tables::open(&transaction)?;
+            transaction.commit()?;
+            Ok(database)
+        })
+    }
+
+    fn database(&self) -> Result<Arc<Database>, JournalError> {
+        lock(&self.database).clone().ok_or(JournalError::Closed)
+    }
+}
+
+/// The note that counts crashes; see [`CrashesRecord`].
+pub(super) const CRASHES: &str = "crashes";
+
+struct Tables<'t> {
+    accepted: redb::Table<'t, Id, &'static [u8]>,
+    attempts: redb::Table<'t, Id, &'static [u8]>,
+    checkpoints: redb::Table<'t, Id, &'static [u8]>,
+    outcomes: redb::Table<'t, Id, &'static [u8]>,
+    acknowledged: redb::Table<'t, Id, &'static [u8]>,
+    places: redb::Table<'t, u64, Id>,
+    notes: redb::Table<'t, &'static str, &'static [u8]>,
+}
+
+impl<'t> Tables<'t> {
+    fn open(transaction: &'t redb::WriteTransaction) -> Result<Self, JournalError> {
+        Ok(Self {
+            accepted: transaction.open_table(ACCEPTED)?,
+            attempts: transaction.open_table(ATTEMPTS)?,
+            checkpoints: transaction.open_table(CHECKPOINTS)?,
+            outcomes: transaction.open_table(OUTCOMES)?,
+            acknowledged: transaction.open_table(ACKNOWLEDGED)?,
+            places: transaction.open_table(PLACES)?,
+            notes: transaction.open_table(NOTES)?,
+        })
+    }
+
+    fn write(&mut self, write: &Write) -> Result<(), JournalError> {
+        match write {
+            Write::Accept {
+                sequence,
+                at,
+                command,
+            } => {
+                let record = AcceptedRecord::new(*sequence, *at, command);
+                insert(&mut self.accepted, command.id, &record)?;
+            }
+            Write::Attempt(id, attempt) => {
+                insert(&mut self.attempts, *id, &AttemptRecord::from(attempt))?;
+            }
+            Write::Checkpoint(id, data) => {
+                self.checkpoints.insert(key(*id), data.as_ref())?;
+            }
+            Write::Outcome(outcome) => {
+                let record = OutcomeRecord::from(outcome.as_ref());
+                insert(&mut self.outcomes, outcome.id, &record)?;
+            }
+            Write::Acknowledge { content, outcome } => self.acknowledge(*content, outcome)?,
+            Write::Note(name, Some(value)) => {
+                self.notes.insert(name.as_str(), value.as_slice())?;
+            }
+            Write::Note(name, None) => {
+                self.notes.remove(name.as_str())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, content: [u8; 16], outcome: &Outcome) -> Result<(), JournalError> {
+        let id = key(outcome.id);
+        self.accepted.remove(id)?;
+        self.attempts.remove(id)?;
+        self.checkpoints.remove(id)?;
+        self.outcomes.remove(id)?;
+        // One that was delivered and acknowledged once more keeps its place.
+        if self.acknowledged.get(id)?.is_some() {
+            return Ok(());
+        }
+        let place = self.places.last()?.map_or(0, |(last, _)| last.value() + 1);
+        let mut remembered = OutcomeRecord::from(outcome);
+        let shortened = remembered.weight() > REMEMBERED_BYTES;
+        if shortened {
+            remembered.shorten();
+        }
+        let record = AcknowledgedRecord {
+            place,
+            at: seconds(SystemTime::now()),
+            content: Bytes::copy_from_slice(&content),
+            outcome: Some(remembered),
+            shortened,
+        };
+        self.places.insert(place, id)?;
+        insert(&mut self.acknowledged, outcome.id, &record)
+    }
+
+    /// Keeps what is remembered within its bounds.
+    fn forget(&mut self, limits: &JournalLimits) -> Result<(), JournalError> {
+        let now = seconds(SystemTime::now());
+        let limit = u64::try_from(limits.acknowledged).unwrap_or(u64::MAX);
+        // A bounded number, so that no batch waits for a long clean-up.
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            let Some((place, id)) = self
+                .places
+                .first()?
+                .map(|(place, id)| (place.value(), id.value()))
+            else {
+                break;
+            };
+            let old = match self.acknowledged.get(id)? {
+                Some(value) => {
+                    let at = AcknowledgedRecord::decode(value.value())?.at;
+                    at.saturating_add(limits.remembered.as_secs()) < now
+                }
+                None => true,
+            };
+            if !old && self.places.len()? <= limit {
+                break;
+            }
+            self.places.remove(place)?;
+            self.acknowledged.remove(id)?;
+        }
+        Ok(())
+    }
+}
+
+/// More than one batch can add, so that the bounds hold in the end.
+const FORGOTTEN_AT_ONCE: usize = 2048;
+
+fn insert(
+    table: &mut redb::Table<'_, Id, &'static [u8]>,
+    id: CommandId,
+    record: &impl Message,
+) -> Result<(), JournalError> {
+    table.insert(key(id), record.encode_to_vec().as_slice())?;
+    Ok(())
+}
+
+fn key(id: CommandId) -> Id {
+    *id.as_uuid().as_bytes()
+}
+
+fn id(key: Id) -> CommandId {
+    CommandId::from_uuid(Uuid::from_bytes(key))
+}
+
+/// A file that somebody else wrote to can make the database panic. That is one
+/// more way of being damaged.
+fn guarded<T>(run: impl FnOnce() -> Result<T, JournalError>) -> Result<T, JournalError> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
+        Ok(result) => result,
+        Err(_) => Err(JournalError::Damaged(
+            "reading it makes the database panic".into(),
+        )),
+    }
+}

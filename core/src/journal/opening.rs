@@ -1,0 +1,222 @@
+//! Where a life of the worker begins: what the last one left in the file.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::{
+    Attempt, Journal, JournalError, JournalLimits, Shared,
+    crashes::{self, LastEnd},
+    disk::{CRASHES, Disk, Stored, Write},
+    entry::Entry,
+    record::seconds,
+    state::{Staged, State},
+    writer::Writer,
+};
+use crate::{command::Command, lifecycle::chain};
+
+/// How the journal's file is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct JournalOptions {
+    /// Where it stops growing.
+    pub limits: JournalLimits,
+    /// The node had a journal before: if there is none, it is lost.
+    pub expected: bool,
+}
+
+/// What the last life of the worker left to be done.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// Commands that have no outcome, in the order in which they were taken.
+    pub commands: Vec<Recovered>,
+    /// Of each plugin, at how many crashes in a row one of its handlers ran.
+    pub crashes: BTreeMap<String, u32>,
+    /// Where a damaged file was moved to.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// A command that has no outcome.
+#[derive(Debug, Clone)]
+pub struct Recovered {
+    /// As it was taken.
+    pub command: Arc<Command>,
+    /// `None`: its handler never began.
+    pub attempt: Option<Attempt>,
+    /// What its handler last kept.
+    pub checkpoint: Option<Bytes>,
+}
+
+impl Journal {
+    /// Opens the journal in this file, or makes it, and starts the thread that
+    /// writes it. A damaged one is set aside, loudly.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or written, or another process has it.
+    pub fn open(path: &Path, options: JournalOptions) -> Result<(Self, Recovery), JournalError> {
+        let missing = options.expected && !path.exists();
+        let (disk, stored, set_aside) = match read(path, options.limits) {
+            Ok((disk, stored)) => (disk, stored, None),
+            Err(error @ JournalError::Damaged(_)) => {
+                let aside = set_aside(path).map_err(JournalError::SetAside)?;
+                tracing::error!(
+                    journal = %path.display(), set_aside = %aside.display(),
+                    error = chain(&error),
+                    "the journal was damaged and is set aside: whatever it held of commands and \
+                     outcomes is lost, and commands that were delivered before end as unknown"
+                );
+                let (disk, stored) = read(path, options.limits)?;
+                (disk, stored, Some(aside))
+            }
+            Err(error) => return Err(error),
+        };
+        if missing {
+            tracing::error!(
+                journal = %path.display(),
+                "the journal is missing although this node was admitted before: commands that \
+                 were delivered before end as unknown"
+            );
+        }
+        let (writes, crashes) = beginning(&disk, &stored, missing || set_aside.is_some())?;
+        disk.commit(&writes)?;
+        let lost_before = lost_before(&disk)?;
+        let disk = Arc::new(disk);
+        let mut state = State::new(options.limits, Some(Staged::default()));
+        state.lost_before = lost_before;
+        let commands = state.restore(stored);
+        let shared = Arc::new(Shared::new(state, Some(Arc::clone(&disk))));
+        let writer = Writer::start(Arc::clone(&shared), disk).map_err(JournalError::Thread)?;
+        let journal = Self {
+            shared,
+            writer: Some(Arc::new(writer)),
+        };
+        let recovery = Recovery {
+            commands,
+            crashes,
+            set_aside,
+        };
+        Ok((journal, recovery))
+    }
+
+    /// Forgets the crashes at which this plugin ran. False if there were none.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or written.
+    pub fn forgive(&self, plugin: &str) -> Result<bool, JournalError> {
+        let Some(disk) = &self.shared.disk else {
+            return Ok(false);
+        };
+        let mut record = disk.crashes()?;
+        if record.plugins.remove(plugin).is_none() {
+            return Ok(false);
+        }
+        self.set_note(CRASHES, Some(&record.encode_to_vec()))?;
+        Ok(true)
+    }
+}
+
+impl State {
+    /// Takes in what the file holds. Answers with what has no outcome.
+    fn restore(&mut self, stored: Vec<Stored>) -> Vec<Recovered> {
+        let mut commands = Vec::new();
+        for stored in stored {
+            self.accepted = self.accepted.max(stored.sequence);
+            let id = stored.command.id;
+            if stored.outcome.is_some() {
+                self.outbox += 1;
+            } else {
+                commands.push(Recovered {
+                    command: Arc::new(stored.command.clone()),
+                    attempt: stored.attempt.clone(),
+                    checkpoint: stored.checkpoint.clone(),
+                });
+            }
+            let entry = Entry::stored(self.changes.revision + 1, stored);
+            self.insert(id, entry);
+        }
+        commands
+    }
+}
+
+fn read(path: &Path, limits: JournalLimits) -> Result<(Disk, Vec<Stored>), JournalError> {
+    let disk = Disk::open(path, limits)?;
+    let stored = disk.stored()?;
+    Ok((disk, stored))
+}
+
+/// The first writes of this life, and the crashes that are counted so far.
+fn beginning(
+    disk: &Disk,
+    stored: &[Stored],
+    lost: bool,
+) -> Result<(Vec<Write>, BTreeMap<String, u32>), JournalError> {
+    let boot = crashes::boot();
+    let end = crashes::last_end(disk.note(crashes::LIFE)?.as_deref(), &boot);
+    let running: BTreeSet<String> = stored
+        .iter()
+        .filter(|stored| stored.outcome.is_none())
+        .filter_map(|stored| stored.attempt.as_ref())
+        .map(|attempt| attempt.plugin.to_string())
+        .collect();
+    if end != LastEnd::Orderly {
+        tracing::warn!(
+            with_the_machine = end == LastEnd::WithTheMachine,
+            running = running
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(", "),
+            "the worker did not end in an orderly way"
+        );
+    }
+    let mut record = disk.crashes()?;
+    crashes::count(&mut record, end, &running);
+    let mut writes = vec![
+        Write::Note(CRASHES.to_owned(), Some(record.encode_to_vec())),
+        Write::Note(crashes::LIFE.to_owned(), Some(boot)),
+    ];
+    if lost {
+        let now = seconds(SystemTime::now()) + 1;
+        writes.push(Write::Note(LOST.to_owned(), Some(now.to_be_bytes().into())));
+    }
+    Ok((writes, record.plugins))
+}
+
+/// The note that a journal was lost, and when: seconds since the epoch.
+const LOST: &str = "lost";
+
+fn lost_before(disk: &Disk) -> Result<Option<SystemTime>, JournalError> {
+    let note = disk.note(LOST)?;
+    let seconds = note
+        .and_then(|bytes| <[u8; 8]>::try_from(bytes.as_slice()).ok())
+        .map(u64::from_be_bytes);
+    Ok(seconds.and_then(|seconds| {
+        SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds))
+    }))
+}
+
+/// Moves the file away, under a name that nothing has.
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let now = seconds(SystemTime::now());
+    for n in 0_u32.. {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".damaged-{now}"));
+        if n > 0 {
+            name.push(format!("-{n}"));
+        }
+        let aside = PathBuf::from(name);
+        if !aside.exists() {
+            fs::rename(path, &aside)?;
+            return Ok(aside);
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
