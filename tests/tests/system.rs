@@ -16,6 +16,7 @@ mod system {
     mod commands {
         mod audit;
         mod cancel;
+        mod coming_back;
         mod detaching;
         mod hostile_plugin;
         mod loaded_plugin_runs;
@@ -23,6 +24,7 @@ mod system {
         mod panicking_handler;
         mod payload_that_does_not_fit;
         mod receipts_are_signed;
+        mod receipts_verify_with_openssl;
         mod timeouts;
         mod unknown_and_disabled;
     }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod effect;
+mod say;
 
 use std::{io::Write, path::PathBuf, time::Duration};
 
@@ -148,6 +149,6 @@ impl Handler for Bloat {
 
 export_plugin! {
     id: "unruly",
-    handlers: [Wait, Ignore, Lie, Panic, Flood, Bloat, effect::Once, effect::Again],
+    handlers: [Wait, Ignore, Lie, Panic, Flood, Bloat, effect::Once, effect::Again, say::Say],
     blocking: [Block],
 }
