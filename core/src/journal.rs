@@ -57,6 +57,9 @@ pub use list::{JournalFilter, JournalLine, LineState, Listing, MAX_LINES, Outbox
 pub use opening::{JournalOptions, Recovered, Recovery};
 pub use reader::{JournalReader, JournalUpdate};
 
+/// The journal's file in the state directory.
+pub const FILE: &str = "journal.redb";
+
 /// Where the journal stops growing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalLimits {

@@ -16,7 +16,7 @@ use crate::{
     },
     drain::NodeState,
     identity::Identity,
-    journal::{Journal, JournalLimits, JournalOptions},
+    journal::{self, Journal, JournalLimits, JournalOptions},
     local::Door,
     metrics::Listener,
     notify::ServiceManager,
@@ -24,9 +24,6 @@ use crate::{
     pushed_config::{PluginConfigs, PushedConfig},
     session::Inventory,
 };
-
-/// In the state directory.
-const JOURNAL: &str = "journal.redb";
 
 /// Longer than any controller's tokens are.
 const MAX_TOKEN_BYTES: usize = 4096;
@@ -115,7 +112,7 @@ impl WorkerLifecycleBuilder {
             }
         };
         let (journal, recovery) = Journal::open(
-            &identity.state().path().join(JOURNAL),
+            &identity.state().path().join(journal::FILE),
             JournalOptions {
                 limits: JournalLimits::default(),
                 expected: identity.enrolment().exists(),

@@ -3,10 +3,11 @@
 use std::{fmt::Write as _, path::Path};
 
 use aegis_core::{
-    journal::{JournalFilter, JournalLine, Listing, Outbox},
+    identity::{IdentityError, StateDir},
+    journal::{self, JournalFilter, JournalLine, Listing, Outbox},
     local::{self, Answer, AskError, Request},
 };
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use super::printing::{print_json, put, table};
 use crate::cli::{JournalList, OutputFormat, Settings};
@@ -20,17 +21,37 @@ pub fn journal_list(settings: &Settings, list: &JournalList) -> anyhow::Result<(
     }
 }
 
-/// From the worker that runs, if one does.
+/// From the worker that runs, or else from the file, whose owner this is for as
+/// long as it reads.
 fn read(state_dir: &Path, filter: JournalFilter, most: usize) -> anyhow::Result<Listing> {
     match local::ask(state_dir, &Request::Journal { filter, most }) {
-        Ok(Answer::Journal(listing)) => Ok(listing),
+        Ok(Answer::Journal(listing)) => return Ok(listing),
         Ok(answer) => bail!("the worker answered something else: {answer:?}"),
-        Err(AskError::NotRunning) => bail!(
-            "no worker runs over {}: start it, or name another directory with --state-dir",
+        Err(AskError::NotRunning) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let file = state_dir.join(journal::FILE);
+    if !file.exists() {
+        bail!(
+            "there is no journal in {}: no worker ran with that state directory yet; name \
+             another with --state-dir",
+            state_dir.display()
+        );
+    }
+    let _owned = match StateDir::open(state_dir) {
+        Err(IdentityError::InUse { .. }) => bail!(
+            "the worker that owns {} does not listen at worker.sock in it: it starts or ends \
+             just now, or its log says why; try again",
             state_dir.display()
         ),
-        Err(error) => Err(error.into()),
-    }
+        opened => opened?,
+    };
+    Listing::read(&file, filter, most).with_context(|| {
+        format!(
+            "cannot read {}: if it is damaged, the worker sets it aside at its next start",
+            file.display()
+        )
+    })
 }
 
 fn print_table(listing: &Listing) -> anyhow::Result<()> {

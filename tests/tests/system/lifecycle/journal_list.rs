@@ -53,8 +53,36 @@ async fn the_journal_is_listed_beside_a_running_worker() {
     let socket = cluster.worker.state_dir().join("worker.sock");
     let mode = fs::metadata(socket).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    fs::write(&end, "").expect("the directory is ours");
-    operator.outcome(&long.command_id).await;
+}
+
+/// What a killed worker left, and what a stopped one did; and nobody mistakes
+/// damage for an empty journal.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_is_listed_without_a_worker() {
+    let mut cluster = Cluster::start().await;
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let payload = format!(r#"{{"file": {:?}}}"#, folder.path().join("never"));
+    let long = cluster
+        .operator
+        .submit(cluster.node(), "unruly.wait", &payload)
+        .await
+        .expect("committed");
+    cluster.operator.until_running(&long.command_id).await;
+    cluster.program.kill().await;
+
+    let open = lines(&cluster.worker, &["--open"]).await;
+    assert_eq!(open.len(), 1, "{open:#?}");
+    assert_eq!(open[0]["commandId"], long.command_id);
+    assert_eq!(open[0]["state"], "running");
+    assert!(open[0]["acceptedAt"].is_string(), "{open:#?}");
+
+    let journal = cluster.worker.state_dir().join("journal.redb");
+    fs::write(&journal, "no database").expect("it is ours");
+    let answer = list(&cluster.worker, &[]).await;
+    assert_eq!(answer.code, 1, "{answer:#?}");
+    assert!(answer.stderr.contains("journal is damaged"), "{answer:#?}");
+    let left = fs::read_to_string(&journal).expect("it is where it was");
+    assert_eq!(left, "no database");
 }
 
 #[tokio::test(flavor = "multi_thread")]
