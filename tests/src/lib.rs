@@ -21,6 +21,7 @@ mod port;
 mod program;
 mod proxy;
 mod refusal;
+mod rounds;
 mod worker;
 
 pub use cluster::Cluster;
@@ -36,6 +37,7 @@ pub use port::free_address;
 pub use program::{Program, eventually};
 pub use proxy::Proxy;
 pub use refusal::{reason, refused, retry_delay};
+pub use rounds::Rounds;
 pub use worker::Worker;
 
 /// How long a test waits for an event that must come. No test measures time;

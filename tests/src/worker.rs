@@ -160,6 +160,13 @@ impl Worker {
         Program::spawn("aegis-worker", &mut self.command(&[]))
     }
 
+    /// Starts it with one more variable in its environment.
+    pub fn start_with(&self, name: &str, value: &str) -> Program {
+        let mut command = self.command(&[]);
+        command.env(name, value);
+        Program::spawn("aegis-worker", &mut command)
+    }
+
     /// Runs a subcommand, or a worker that must not come up, to its end.
     pub async fn run(&self, subcommand: &[&str]) -> Answer {
         run(self.command(subcommand)).await
@@ -190,9 +197,10 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("a directory") {
         let entry = entry.expect("an entry");
         let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
+        let kind = entry.file_type().expect("an entry");
+        if kind.is_dir() {
             copy(&entry.path(), &target);
-        } else {
+        } else if kind.is_file() {
             // Keeps the mode.
             fs::copy(entry.path(), target).expect("a plain file");
         }

@@ -28,6 +28,10 @@ mod system {
         mod timeouts;
         mod unknown_and_disabled;
     }
+    /// Processes that are killed, and what is left.
+    mod crash {
+        mod worker_is_killed;
+    }
     /// Both directions of `aegis.cluster.v1`, each against a minimal peer.
     mod fixed_contract {
         mod admission;
