@@ -201,6 +201,29 @@ fn grants_of_the_program_reach_its_own_plugins_only() {
     assert_eq!(world.scan().plugins[0].trust, "built-in");
 }
 
+/// A file that somebody put into the directory is on: that was their word.
+#[test]
+fn a_linked_plugin_that_is_off_by_default_waits_for_the_config() {
+    let mut world = world();
+    world.plugins.off_by_default = vec!["linked", "fix"];
+    Fixture::new("fix").build(&world.directory(), "fix.so");
+    let catalog = world.load();
+    let off = reason(&catalog.plugins(), "linked");
+    assert!(
+        off.contains("set enabled = true under [plugins.linked]"),
+        "{off}"
+    );
+    match catalog.lookup("linked.echo") {
+        Lookup::Disabled { reason } => assert!(reason.contains("off by default"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(ask(&catalog, "fix.echo", "1"), json!(1));
+
+    world.plugin("linked").enabled = Some(true);
+    let answer = ask(&world.load(), "linked.echo", r#"{"text":"hi"}"#);
+    assert_eq!(answer, json!({"text": "hi"}));
+}
+
 #[test]
 fn the_rust_example_is_loaded_from_its_library() {
     let world = world();

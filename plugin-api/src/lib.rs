@@ -66,6 +66,8 @@ mod output;
 mod panic;
 mod plugin;
 mod port;
+#[cfg(unix)]
+pub mod process;
 mod runtime;
 mod spec;
 pub mod testing;

@@ -9,8 +9,9 @@ use std::{
 
 use serde_json::Value;
 
-const PLUGINS: [&str; 3] = [
+const PLUGINS: [&str; 4] = [
     "aegis-plugin-drain",
+    "aegis-plugin-exec",
     "aegis-plugin-push-config",
     "aegis-plugin-shutdown",
 ];

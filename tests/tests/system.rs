@@ -18,6 +18,7 @@ mod system {
         mod cancel;
         mod coming_back;
         mod detaching;
+        mod exec;
         mod hostile_plugin;
         mod loaded_plugin_runs;
         mod output_is_bounded;

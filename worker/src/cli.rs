@@ -8,6 +8,8 @@ use aegis_core::{
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::built_ins;
+
 /// The node agent: proves who it is to a controller, registers what the node
 /// can do, and runs commands through its plugins. Without a subcommand it runs
 /// until it is told to stop.
@@ -220,7 +222,9 @@ impl Settings {
         if let Some(file) = self.config_file() {
             loader = loader.file(file);
         }
-        loader.load()
+        let mut config = loader.load()?;
+        config.plugins.off_by_default = built_ins::OFF_BY_DEFAULT.to_vec();
+        Ok(config)
     }
 
     /// `None`: flags, variables and defaults alone.

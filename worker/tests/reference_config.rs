@@ -100,3 +100,19 @@ fn every_line_that_is_commented_out_would_load_too() {
     assert!(config.node.id.is_some() && config.controller.client_key.is_some());
     assert_eq!(config.handlers.by_name["hello"].concurrency, Some(4));
 }
+
+/// It is off, so nothing else reads it.
+#[test]
+fn the_program_that_it_lists_is_one_that_exec_takes() {
+    let config = load(&reference());
+    let exec = &config.plugins.by_name["exec"];
+    assert_eq!(exec.enabled, Some(false));
+    let faults = aegis_plugin_exec::config_faults(&exec.config);
+    // Whether the program is there is this machine's affair.
+    let own: Vec<_> = faults
+        .iter()
+        .filter(|it| !it.key.ends_with(".path"))
+        .collect();
+    assert!(own.is_empty(), "{own:#?}");
+    assert!(exec.config["programs"]["restart-unit"].is_object());
+}

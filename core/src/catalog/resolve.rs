@@ -40,12 +40,7 @@ pub(super) fn resolve(
 ) -> Vec<Claim> {
     ids::settle(found, plugins);
     for found in found.iter_mut().filter(|found| found.is_active()) {
-        if plugins
-            .by_name
-            .get(&found.info.name)
-            .is_some_and(|config| !config.enabled)
-        {
-            let reason = format!("[plugins.{}] enabled = false", found.info.name);
+        if let Some(reason) = off(found, plugins) {
             found.leave_out(PluginState::Disabled(reason));
             continue;
         }
@@ -57,6 +52,23 @@ pub(super) fn resolve(
     commands::settle(found, handlers, &mut claims);
     leave_out_idle(found, &claims);
     claims
+}
+
+/// Why a plugin is not to run, if it is not.
+fn off(found: &Found, plugins: &PluginsConfig) -> Option<String> {
+    let name = found.info.name.as_str();
+    match plugins.by_name.get(name).and_then(|config| config.enabled) {
+        Some(true) => None,
+        Some(false) => Some(format!("[plugins.{name}] enabled = false")),
+        None if found.info.placement == Placement::BuiltIn
+            && plugins.off_by_default.contains(&name) =>
+        {
+            Some(format!(
+                "it is off by default; set enabled = true under [plugins.{name}]"
+            ))
+        }
+        None => None,
+    }
 }
 
 /// The host interfaces that a plugin was granted.

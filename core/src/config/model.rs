@@ -93,6 +93,9 @@ pub struct PluginsConfig {
     /// A plugin of which a handler ran at so many crashes of the worker in a
     /// row is not started any more; 0: it always is.
     pub quarantine_after: u32,
+    /// Plugins that, where they are linked in, run only if the config enables
+    /// them. The program says so, not the file.
+    pub off_by_default: Vec<&'static str>,
     /// `[plugins.NAME]`
     pub by_name: BTreeMap<String, PluginConfig>,
 }
@@ -110,8 +113,8 @@ pub enum Trust {
 /// `[plugins.NAME]`
 #[derive(Debug, Clone)]
 pub struct PluginConfig {
-    /// Default: true.
-    pub enabled: bool,
+    /// `None`: on, unless it is linked in and off by default.
+    pub enabled: Option<bool>,
     /// The worker does not start without it.
     pub required: bool,
     /// `None`: built-in where linked in, otherwise in-process.
@@ -177,6 +180,7 @@ impl Default for PluginsConfig {
             trust: Trust::default(),
             // Once is an accident, and twice can be one.
             quarantine_after: 3,
+            off_by_default: Vec::new(),
             by_name: BTreeMap::new(),
         }
     }
@@ -185,7 +189,7 @@ impl Default for PluginsConfig {
 impl Default for PluginConfig {
     fn default() -> Self {
         Self {
-            enabled: true,
+            enabled: None,
             required: false,
             placement: None,
             sha256: Vec::new(),

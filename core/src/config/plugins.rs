@@ -38,6 +38,7 @@ pub(super) fn read(sources: &Sources) -> PluginsConfig {
         quarantine_after: section
             .integer("quarantine_after", 0..=100)
             .unwrap_or(PluginsConfig::default().quarantine_after),
+        off_by_default: Vec::new(),
         by_name: section
             .tables()
             .into_iter()
@@ -68,7 +69,7 @@ fn plugin(plugins: &Section<'_>, name: &str) -> PluginConfig {
     let section = plugins.child(name);
     section.not_available("limits", "they belong to placement = \"process\"");
     let config = PluginConfig {
-        enabled: section.boolean("enabled").unwrap_or(true),
+        enabled: section.boolean("enabled"),
         required: section.boolean("required").unwrap_or(false),
         placement: section
             .parsed("placement", placement)

@@ -100,7 +100,7 @@ fn every_key_arrives_where_it_belongs() {
         Duration::from_secs(60)
     );
     let hello = &config.plugins.by_name["hello"];
-    assert_eq!((hello.enabled, hello.required), (false, true));
+    assert_eq!((hello.enabled, hello.required), (Some(false), true));
     assert_eq!(hello.placement, Some(Placement::InProcess));
     assert_eq!(hello.sha256, [[0xab; 32]]);
     assert_eq!(hello.config["words"][1], "hi");

@@ -108,7 +108,7 @@ fn handlers_and_plugins_are_turned_off_and_on_by_the_config() {
     assert_eq!(ask(&catalog, "fix.echo", "1"), json!(1));
     assert!(disabled(&catalog, "fix.config").contains("default"));
 
-    world.plugin("fix").enabled = false;
+    world.plugin("fix").enabled = Some(false);
     let catalog = world.load();
     assert!(disabled(&catalog, "fix.echo").contains("[plugins.fix] enabled = false"));
     assert_eq!(

@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 
-use crate::cli::Settings;
+use aegis_core::config::ConfigError;
+
+use crate::{built_ins, cli::Settings};
 
 pub fn check_config(settings: &Settings) -> anyhow::Result<()> {
     let config = settings.load()?;
@@ -10,6 +12,15 @@ pub fn check_config(settings: &Settings) -> anyhow::Result<()> {
         || "the configuration".to_owned(),
         |file| file.display().to_string(),
     );
+    let faults = built_ins::config_faults(&config.plugins);
+    if !faults.is_empty() {
+        let source_name = Some(source);
+        return Err(ConfigError::Faulty {
+            source_name,
+            faults,
+        }
+        .into());
+    }
     let mut out = io::stdout().lock();
     writeln!(out, "{source} is good")?;
     writeln!(out, "  controller  {}", config.controller.endpoint)?;

@@ -1,0 +1,130 @@
+//! What a child does between its fork and its program.
+
+use std::{io, os::unix::process::CommandExt, process::Command};
+
+use crate::process::{Confinement, Resource};
+
+/// Between the limit at which a program is told and that at which it is killed.
+const CPU_GRACE_SECONDS: u64 = 5;
+/// How far descriptors are looked for where the system cannot name them all.
+const MOST_DESCRIPTORS: u64 = 65_536;
+
+pub(crate) fn apply(confinement: Confinement, command: &mut Command) -> &mut Command {
+    let parent = std::process::id();
+    // SAFETY: the closure runs in the child, where of all threads only this one
+    // goes on. It takes no lock and allocates nothing: `enter` makes system
+    // calls over memory that was allocated before the fork, and builds errors
+    // from numbers.
+    unsafe { command.pre_exec(move || enter(&confinement, parent)) }
+}
+
+fn enter(confinement: &Confinement, parent: u32) -> io::Result<()> {
+    // SAFETY: takes nothing, changes no memory.
+    check(unsafe { libc::setsid() })?;
+    limit(libc::RLIMIT_CORE, 0, 0)?;
+    for &(resource, value) in &confinement.limits {
+        match resource {
+            Resource::Memory => limit(libc::RLIMIT_AS, value, value)?,
+            Resource::CpuTime => limit(
+                libc::RLIMIT_CPU,
+                value,
+                value.saturating_add(CPU_GRACE_SECONDS),
+            )?,
+            Resource::Processes => limit(libc::RLIMIT_NPROC, value, value)?,
+            Resource::OpenFiles => limit(libc::RLIMIT_NOFILE, value, value)?,
+            Resource::FileSize => limit(libc::RLIMIT_FSIZE, value, value)?,
+        }
+    }
+    if confinement.nice > 0 {
+        // SAFETY: plain numbers; 0 is this process.
+        check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, i32::from(confinement.nice)) })?;
+    }
+    if let Some(mask) = confinement.umask {
+        // SAFETY: plain numbers; it cannot fail. The mask has nine bits, which
+        // fit every `mode_t`.
+        unsafe { libc::umask(mask as libc::mode_t) };
+    }
+    if let Some(user) = &confinement.user {
+        // SAFETY: the pointer and the count describe one vector.
+        check(unsafe { libc::setgroups(user.groups.len() as _, user.groups.as_ptr()) })?;
+        // The group first: afterwards it would not be allowed any more.
+        // SAFETY: plain numbers.
+        check(unsafe { libc::setgid(user.gid) })?;
+        // SAFETY: plain numbers.
+        check(unsafe { libc::setuid(user.uid) })?;
+    }
+    // After the change of user, which would undo it.
+    die_with(parent)?;
+    close_on_exec()
+}
+
+/// Has the system kill this process when the thread that forked it ends.
+#[cfg(target_os = "linux")]
+fn die_with(parent: u32) -> io::Result<()> {
+    // SAFETY: plain numbers.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+    // SAFETY: takes nothing, changes no memory.
+    if unsafe { libc::getppid() }.cast_unsigned() != parent {
+        // It was gone before it could be watched.
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn die_with(_: u32) -> io::Result<()> {
+    Ok(())
+}
+
+/// Leaves the program standard input, output and error alone.
+fn close_on_exec() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        /// `CLOSE_RANGE_CLOEXEC` of `linux/close_range.h`.
+        const CLOEXEC: libc::c_uint = 4;
+        // SAFETY: plain numbers; descriptors stay open until the program starts.
+        if unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, CLOEXEC) } == 0 {
+            return Ok(());
+        }
+    }
+    // A kernel before 5.11, or one that filters the call.
+    let mut open = unlimited();
+    // SAFETY: `open` outlives the call.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut open) })?;
+    for descriptor in 3..open.rlim_cur.min(MOST_DESCRIPTORS) {
+        // SAFETY: plain numbers. One that is not open is no error.
+        unsafe { libc::fcntl(descriptor as libc::c_int, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    Ok(())
+}
+
+/// The number of a resource has one type with glibc and another elsewhere.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+type ResourceNumber = libc::__rlimit_resource_t;
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+type ResourceNumber = libc::c_int;
+
+fn limit(resource: ResourceNumber, soft: u64, hard: u64) -> io::Result<()> {
+    let mut now = unlimited();
+    // SAFETY: `now` outlives the call.
+    check(unsafe { libc::getrlimit(resource, &raw mut now) })?;
+    now.rlim_max = now.rlim_max.min(hard as libc::rlim_t);
+    now.rlim_cur = now.rlim_max.min(soft as libc::rlim_t);
+    // SAFETY: `now` outlives the call.
+    check(unsafe { libc::setrlimit(resource, &raw const now) })
+}
+
+const fn unlimited() -> libc::rlimit {
+    libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    }
+}
+
+fn check(answer: libc::c_int) -> io::Result<()> {
+    if answer == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
