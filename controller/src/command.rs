@@ -3,6 +3,8 @@
 
 use aegis_proto::worker::v1::CommandState;
 
+use crate::time::Millis;
+
 /// What happens to a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -10,8 +12,8 @@ pub enum Step {
     Deliver,
     /// The node has it and answers for its outcome.
     Accept,
-    /// Its handler runs.
-    Start,
+    /// Its handler runs, for the n-th time.
+    Start(u32),
     /// Its node told its outcome, or the controller derived it.
     Finish(FinalState),
     /// Its `start_by` passed.
@@ -71,6 +73,53 @@ impl From<FinalState> for CommandState {
     }
 }
 
+/// How far a command has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Track {
+    /// Where it stands.
+    pub state: CommandState,
+    /// How often it was sent.
+    pub delivery: u32,
+    /// When it was first sent.
+    pub delivered_at: Option<Millis>,
+    /// When the newest attempt of its handler began.
+    pub started_at: Option<Millis>,
+    /// The newest attempt; 0 before the first.
+    pub attempt: u32,
+}
+
+impl Track {
+    /// Takes a step. Returns whether it changed anything.
+    ///
+    /// Beside what [`step`] says, an open command is sent again and its handler
+    /// begins again without another state. An attempt that is told again, or
+    /// that a later one has overtaken, changes nothing.
+    pub fn take(&mut self, what: Step, at: Millis) -> bool {
+        let repeats = match what {
+            Step::Deliver => !is_final(self.state),
+            Step::Start(attempt) => self.state == CommandState::Running && attempt > self.attempt,
+            _ => false,
+        };
+        match step(self.state, what) {
+            Some(next) => self.state = next,
+            None if repeats => {}
+            None => return false,
+        }
+        match what {
+            Step::Deliver => {
+                self.delivery = self.delivery.saturating_add(1);
+                self.delivered_at.get_or_insert(at);
+            }
+            Step::Start(attempt) => {
+                self.started_at = Some(at);
+                self.attempt = attempt.max(1);
+            }
+            _ => {}
+        }
+        true
+    }
+}
+
 /// The state after a step; `None` where the step changes nothing.
 ///
 /// A final state never changes, and no step leads back: a redelivered command
@@ -88,7 +137,7 @@ pub fn step(state: CommandState, step: Step) -> Option<CommandState> {
         (_, Step::Finish(end)) => end.into(),
         (Queued, Step::Deliver) => Delivered,
         (Queued | Delivered, Step::Accept) => Accepted,
-        (Queued | Delivered | Accepted, Step::Start) => Running,
+        (Queued | Delivered | Accepted, Step::Start(_)) => Running,
         (Queued, Step::Expire) => Expired,
         (Queued, Step::Cancel | Step::Orphan) => Cancelled,
         (_, Step::Orphan) => Unknown,
@@ -120,7 +169,7 @@ mod tests {
         prop_oneof![
             Just(Step::Deliver),
             Just(Step::Accept),
-            Just(Step::Start),
+            (0..4_u32).prop_map(Step::Start),
             end.prop_map(Step::Finish),
             Just(Step::Expire),
             Just(Step::Cancel),
@@ -160,6 +209,31 @@ mod tests {
             if !is_final(state) && state != CommandState::Queued {
                 prop_assert_eq!(step(state, Step::Expire), None);
                 prop_assert_eq!(step(state, Step::Cancel), None);
+            }
+        }
+
+        #[test]
+        fn a_track_goes_forward_alone(all in prop::collection::vec(steps(), 0..30)) {
+            let mut track = Track {
+                state: CommandState::Queued,
+                delivery: 0,
+                delivered_at: None,
+                started_at: None,
+                attempt: 0,
+            };
+            for (at, one) in (1..).zip(all) {
+                let before = track;
+                let changed = track.take(one, at);
+                prop_assert_eq!(changed, before != track);
+                prop_assert_eq!(track.state, step(before.state, one).unwrap_or(before.state));
+                prop_assert!(track.delivery >= before.delivery);
+                prop_assert!(track.attempt >= before.attempt);
+                prop_assert!(before.delivered_at.is_none() || track.delivered_at == before.delivered_at);
+                prop_assert!(!is_final(before.state) || !changed);
+                if before.started_at != track.started_at {
+                    prop_assert_eq!(track.started_at, Some(at));
+                    prop_assert!(before.state != CommandState::Running || track.attempt > before.attempt);
+                }
             }
         }
 

@@ -13,6 +13,7 @@ pub mod command;
 pub mod config;
 mod controller;
 mod directory;
+mod kill_point;
 mod layers;
 mod operator;
 mod outcome;

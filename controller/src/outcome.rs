@@ -35,6 +35,14 @@ pub fn superseded(by: &str) -> CommandError {
     error("superseded", format!("replaced by {by}"), "")
 }
 
+/// The same where its node had been told of it.
+pub fn superseded_late() -> CommandError {
+    unknown(
+        "superseded",
+        "replaced by a later one before its node told the outcome",
+    )
+}
+
 /// A command that its node can't be given.
 pub fn rejected(code: &str, message: impl Into<String>, help: &str) -> CommandError {
     error(code, message, help)

@@ -4,15 +4,23 @@
 use aegis_proto::{CommandId, NodeId, worker::v1::CommandState};
 
 use crate::{
+    cluster::FIXED,
     command::{FinalState, Step, is_final},
     controller::Controller,
     outcome,
-    store::{CommandRecord, Finish, Finished, StoreError},
+    store::{CommandRecord, Finish, Finished, StoreError, Window},
     time,
 };
 
 /// Open commands that one node may have.
 pub const MAX_OPEN: u32 = 10_000;
+
+/// A worker queues 128 commands of one name and rejects further ones; what is
+/// cancelled there, or told twice, fits in between.
+pub const WINDOW: Window = Window {
+    each: 100,
+    exempt: &FIXED,
+};
 
 impl Controller {
     /// Takes a step that a crash may undo; see [`crate::store::Commands::advance`].
@@ -21,25 +29,45 @@ impl Controller {
         node: NodeId,
         id: CommandId,
         step: Step,
-        attempt: u32,
     ) -> Result<Option<CommandRecord>, StoreError> {
-        let command = self
-            .store
-            .advance(node, id, step, time::now(), attempt)
-            .await?;
-        if command.is_some() {
-            self.watchers.state_changed(id);
-        }
-        Ok(command)
+        Ok(self.advance_all(node, &[(id, step)]).await?.pop())
     }
 
-    /// Ends a command for good and tells everybody.
-    pub(crate) async fn finish(&self, finish: &Finish) -> Result<Finished, StoreError> {
-        let finished = self.store.finish(finish).await?;
-        if let Finished::Committed(command) = &finished {
-            self.ended(command).await;
+    /// Takes several at once. Returns the commands that they changed.
+    pub(crate) async fn advance_all(
+        &self,
+        node: NodeId,
+        steps: &[(CommandId, Step)],
+    ) -> Result<Vec<CommandRecord>, StoreError> {
+        let changed = self.store.advance(node, steps, time::now()).await?;
+        for command in &changed {
+            self.watchers.state_changed(command.id);
+        }
+        Ok(changed)
+    }
+
+    /// Ends a command whose outcome its node told, and tells everybody.
+    pub(crate) async fn finish_all(
+        &self,
+        finishes: Vec<Finish>,
+    ) -> Result<Vec<Finished>, StoreError> {
+        let finished = self.store.finish(finishes).await?;
+        for one in &finished {
+            if let Finished::Committed(command) = one {
+                self.ended(command).await;
+            }
         }
         Ok(finished)
+    }
+
+    /// Ends a command for reasons of the controller's own, and tells everybody,
+    /// its session included.
+    pub(crate) async fn finish(&self, finish: &Finish) -> Result<(), StoreError> {
+        self.finish_all(vec![finish.clone()]).await?;
+        if let Some(node) = self.directory.find(finish.node) {
+            node.wake();
+        }
+        Ok(())
     }
 
     /// Ends a command whose outcome the controller derives.
@@ -50,8 +78,7 @@ impl Controller {
         error: Option<aegis_proto::worker::v1::CommandError>,
     ) -> Result<(), StoreError> {
         self.finish(&Finish::derived(command, state, error, time::now()))
-            .await?;
-        Ok(())
+            .await
     }
 
     /// A command ended: its watchers and those of its node are told.
@@ -91,8 +118,7 @@ impl Controller {
         let (state, error) = if open.state == CommandState::Queued {
             (FinalState::Cancelled, outcome::superseded(&by))
         } else {
-            let message = format!("replaced by {by} before its node told the outcome");
-            (FinalState::Unknown, outcome::unknown("superseded", message))
+            (FinalState::Unknown, outcome::superseded_late())
         };
         Finish::derived(open, state, Some(error), time::now())
     }

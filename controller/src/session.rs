@@ -5,10 +5,13 @@
 //! stops. What it has to send, it reads from the store whenever it is woken;
 //! nothing queues up in between.
 
+mod batch;
 mod greeting;
 mod inbound;
 mod outbound;
 mod receipt;
+mod reconcile;
+mod results;
 mod seat;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -27,6 +30,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use batch::Batch;
 use greeting::Greeting;
 pub use seat::Seat;
 
@@ -112,8 +116,16 @@ pub(crate) struct Session {
     /// The config version that was last offered on this session.
     offered: Option<String>,
     renew_at: Instant,
+    /// Whether the store has to be asked for what is due.
+    wanted: bool,
+    /// Commands wait for the end of what the node has in hand.
+    held_back: bool,
+    /// Results since they were held back.
+    made_room: usize,
     /// When the next queued command's time comes.
     next_due: Option<Instant>,
+    /// Results that changed nothing.
+    complaints: u32,
     /// Messages and variants that this controller does not know.
     unknown: u64,
 }
@@ -170,10 +182,11 @@ impl Session {
     }
 
     async fn serve(&mut self, inbound: &mut Streaming<WorkerMessage>) -> Result<(), Status> {
-        self.pump().await?;
+        self.wanted = true;
         self.offer_config().await?;
         loop {
-            let next_due = self.next_due;
+            // What the node tells comes last: it can't keep the session from
+            // anything by telling much. What goes to it waits for room.
             tokio::select! {
                 biased;
                 () = self.seat.ended() => return Ok(()),
@@ -182,16 +195,32 @@ impl Session {
                     self.seat.end(bye::Reason::GoingAway, why, Some(RETURN_AFTER));
                     return Ok(());
                 }
-                message = inbound.message() => match message? {
-                    Some(message) => self.take(message).await?,
-                    None => return Ok(()),
-                },
+                () = sleep_until(self.renew_at) => self.renew().await?,
                 () = self.seat.woken() => {
-                    self.pump().await?;
+                    self.wanted = true;
                     self.offer_config().await?;
                 }
-                () = at(next_due) => self.pump().await?,
-                () = sleep_until(self.renew_at) => self.renew().await?,
+                () = at(self.next_due) => {
+                    self.next_due = None;
+                    self.wanted = true;
+                }
+                room = has_room(&self.out), if self.wanted => {
+                    if !room {
+                        return Ok(());
+                    }
+                    self.pump().await?;
+                }
+                message = inbound.message() => match message? {
+                    Some(message) => {
+                        let batch = Batch::of(message, inbound).await;
+                        let over = batch.over;
+                        self.take_all(batch).await?;
+                        if over {
+                            return Ok(());
+                        }
+                    }
+                    None => return Ok(()),
+                },
             }
         }
     }
@@ -232,6 +261,11 @@ impl Session {
         ))
         .await
     }
+}
+
+/// Waits for room on the way to the node; `false` where there is no way any more.
+async fn has_room(out: &mpsc::Sender<Result<ControllerMessage, Status>>) -> bool {
+    out.reserve().await.is_ok()
 }
 
 async fn at(when: Option<Instant>) {

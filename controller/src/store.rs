@@ -7,26 +7,28 @@
 
 mod error;
 mod groups;
+mod queue;
 mod records;
 mod sqlite;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use aegis_proto::{
-    CommandId, GroupId, NodeId,
+    CommandId, NodeId,
     cluster::v1::{NodeCapabilities, NodeRole},
     worker::v1::{ConfigStatus, Hello},
 };
 
 pub use error::StoreError;
 pub use groups::{GroupRecord, Groups};
+pub use queue::{Commands, Due, Finish, Finished, Seen, Submission, Submitted, Window};
 pub use records::{
-    AuditRecord, CommandFilter, CommandRecord, Due, EventRecord, Finish, Finished, LayerRecord,
-    LayerScope, NewAudit, NewEvent, NodeRecord, Submission, Submitted, TokenRecord, TokenRefusal,
+    AuditRecord, CommandFilter, CommandRecord, EventRecord, LayerRecord, LayerScope, NewAudit,
+    NewEvent, NodeRecord, TokenRecord, TokenRefusal,
 };
 pub use sqlite::SqliteStore;
 
-use crate::{command::Step, time::Millis};
+use crate::time::Millis;
 
 /// A store that every part of the controller shares.
 pub type SharedStore = Arc<dyn Store>;
@@ -113,63 +115,6 @@ pub trait EnrolmentTokens: Send + Sync + 'static {
         node: &NodeRecord,
         now: Millis,
     ) -> Result<Result<(), TokenRefusal>, StoreError>;
-}
-
-/// The command queue.
-#[tonic::async_trait]
-pub trait Commands: Send + Sync + 'static {
-    /// Commits all commands of a submission, or tells that it was made before.
-    async fn submit(
-        &self,
-        submission: &Submission,
-        audit: &NewAudit,
-    ) -> Result<Submitted, StoreError>;
-    /// What came of an earlier submission with this request id, if there was one.
-    async fn submitted(
-        &self,
-        request_id: &str,
-        digest: &[u8; 32],
-    ) -> Result<Option<Submitted>, StoreError>;
-    /// One command without its output.
-    async fn command(&self, id: CommandId) -> Result<Option<CommandRecord>, StoreError>;
-    /// Up to `limit` ids that begin with this text.
-    async fn command_ids(&self, prefix: &str, limit: u32) -> Result<Vec<CommandId>, StoreError>;
-    /// The kept output of a finished command.
-    async fn output(&self, id: CommandId) -> Result<Vec<u8>, StoreError>;
-    /// Newest first, without payload, response and receipt.
-    async fn list(&self, filter: &CommandFilter) -> Result<Vec<CommandRecord>, StoreError>;
-    /// The commands of a group, oldest first.
-    async fn group(&self, group: GroupId) -> Result<Vec<CommandRecord>, StoreError>;
-    /// Commands of a node that are not final, oldest first, without payload.
-    async fn open(&self, node: NodeId) -> Result<Vec<CommandRecord>, StoreError>;
-    /// What a session of this node has to send now.
-    async fn due(&self, node: NodeId, now: Millis, limit: u32) -> Result<Due, StoreError>;
-    /// How many commands of each node are not final.
-    async fn open_counts(&self) -> Result<HashMap<NodeId, u32>, StoreError>;
-    /// Takes a step that a crash may undo: the session tells it again. Returns
-    /// the command after it; `None` where it changed nothing or the command is
-    /// not this node's. A delivery is counted in every open state.
-    async fn advance(
-        &self,
-        node: NodeId,
-        id: CommandId,
-        step: Step,
-        at: Millis,
-        attempt: u32,
-    ) -> Result<Option<CommandRecord>, StoreError>;
-    /// Ends a command for good.
-    async fn finish(&self, finish: &Finish) -> Result<Finished, StoreError>;
-    /// Asks for an end: a queued command ends at once. Returns the command;
-    /// `None` where there is none.
-    async fn request_cancel(
-        &self,
-        id: CommandId,
-        reason: &str,
-        at: Millis,
-        audit: &NewAudit,
-    ) -> Result<Option<CommandRecord>, StoreError>;
-    /// Expires queued commands whose `start_by` has passed, and returns their ids.
-    async fn expire(&self, now: Millis) -> Result<Vec<CommandId>, StoreError>;
 }
 
 /// Config layers.

@@ -10,6 +10,9 @@ use crate::{controller::Controller, store::StoreError, time};
 /// Events that are kept.
 const KEPT_EVENTS: u32 = 100_000;
 
+/// Commands that expire in one transaction.
+const EXPIRED_AT_ONCE: u32 = 500;
+
 /// Sweeps until the controller stops.
 pub async fn run(controller: Arc<Controller>) {
     let mut ticks = interval(controller.settings.sweep_interval);
@@ -29,9 +32,22 @@ async fn sweep(controller: &Controller) -> Result<(), StoreError> {
     let now = Instant::now();
     controller.challenges.sweep(now);
     mark_missing(controller, now).await;
-    let expired = controller.store.expire(time::now()).await?;
-    controller.ended_in_store(&expired).await;
+    expire(controller).await?;
     controller.store.prune_events(KEPT_EVENTS).await
+}
+
+/// Batch by batch, so that no transaction is long.
+async fn expire(controller: &Controller) -> Result<(), StoreError> {
+    loop {
+        let expired = controller
+            .store
+            .expire(time::now(), EXPIRED_AT_ONCE)
+            .await?;
+        controller.ended_in_store(&expired).await;
+        if expired.len() < EXPIRED_AT_ONCE as usize || controller.stopping.is_cancelled() {
+            return Ok(());
+        }
+    }
 }
 
 /// A registered node that was not heard of for too long is unhealthy. After a

@@ -20,6 +20,12 @@ use tokio::sync::Notify;
 /// Bytes of output kept for late watchers, for each command that runs.
 const KEPT: usize = DEFAULT_OUTPUT_BYTES;
 
+/// Bytes of a progress note; what is behind them is left out.
+const MAX_NOTE_BYTES: usize = 1024;
+
+/// A permille that says that nothing can be said.
+const UNTOLD: u32 = 1001;
+
 /// Bytes of output kept for all commands together; beyond it, the output of
 /// further commands reaches watchers only with the result.
 const KEPT_IN_ALL: usize = 64 * 1024 * 1024;
@@ -106,20 +112,32 @@ impl Watchers {
         self.lock().signal(id, |changed| changed.state = true);
     }
 
+    /// The command is on its way to its node: from now on its progress and
+    /// output are kept, until it ends.
+    pub fn begin(&self, id: CommandId) {
+        self.lock().runs.entry(id).or_default();
+    }
+
+    /// It was not sent after all.
+    pub fn forget(&self, id: CommandId) {
+        self.lock().remove(id);
+    }
+
     /// The command ended: forgets its progress and output.
     pub fn ended(&self, id: CommandId) {
         let mut inner = self.lock();
-        if let Some(run) = inner.runs.remove(&id) {
-            inner.kept -= run.output.len();
-        }
+        inner.remove(id);
         inner.signal(id, |changed| changed.state = true);
     }
 
     /// The command's handler begins: what an earlier attempt told is forgotten.
     pub fn began(&self, id: CommandId, attempt: u32) {
         let mut inner = self.lock();
-        let run = inner.runs.entry(id).or_default();
-        if run.attempt == attempt {
+        let Some(run) = inner.runs.get_mut(&id) else {
+            return;
+        };
+        // An earlier one is told late.
+        if attempt <= run.attempt {
             return;
         }
         let forgotten = run.output.len();
@@ -131,9 +149,15 @@ impl Watchers {
     }
 
     /// The command's handler told its progress.
-    pub fn progressed(&self, id: CommandId, progress: Progress) {
+    pub fn progressed(&self, id: CommandId, mut progress: Progress) {
+        progress.permille = progress.permille.min(UNTOLD);
+        let end = progress.note.floor_char_boundary(MAX_NOTE_BYTES);
+        progress.note.truncate(end);
         let mut inner = self.lock();
-        inner.runs.entry(id).or_default().progress = Some(progress);
+        let Some(run) = inner.runs.get_mut(&id) else {
+            return;
+        };
+        run.progress = Some(progress);
         inner.signal(id, |changed| changed.progress = true);
     }
 
@@ -141,10 +165,13 @@ impl Watchers {
     pub fn wrote(&self, id: CommandId, chunk: &OutputChunk) {
         let mut inner = self.lock();
         let room = KEPT_IN_ALL.saturating_sub(inner.kept);
-        let run = inner.runs.entry(id).or_default();
+        let Some(run) = inner.runs.get_mut(&id) else {
+            return;
+        };
         let before = run.output.len();
         run.append(chunk, room);
-        inner.kept = inner.kept + inner.runs.get(&id).map_or(0, |run| run.output.len()) - before;
+        let after = run.output.len();
+        inner.kept = inner.kept + after - before;
         inner.signal(id, |changed| changed.output = true);
     }
 
@@ -184,6 +211,12 @@ impl Watchers {
 }
 
 impl Inner {
+    fn remove(&mut self, id: CommandId) {
+        if let Some(run) = self.runs.remove(&id) {
+            self.kept -= run.output.len();
+        }
+    }
+
     fn signal(&self, id: CommandId, what: impl Fn(&mut Changed)) {
         for signals in self
             .watches
@@ -280,6 +313,12 @@ mod tests {
         CommandId::from_uuid(Uuid::now_v7())
     }
 
+    fn begun(watchers: &Watchers) -> CommandId {
+        let id = id();
+        watchers.begin(id);
+        id
+    }
+
     fn chunk(offset: u64, data: &[u8]) -> OutputChunk {
         OutputChunk {
             offset,
@@ -295,7 +334,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_watcher_loses_no_state_and_no_output() {
         let watchers = Arc::new(Watchers::default());
-        let id = id();
+        let id = begun(&watchers);
         let watch = watchers.watch(vec![id]);
         for n in 0..1000 {
             watchers.progressed(
@@ -324,7 +363,7 @@ mod tests {
     #[test]
     fn output_told_twice_is_kept_once() {
         let watchers = Watchers::default();
-        let id = id();
+        let id = begun(&watchers);
         watchers.wrote(id, &chunk(0, b"hello "));
         watchers.wrote(id, &chunk(0, b"hello "));
         watchers.wrote(id, &chunk(3, b"lo world"));
@@ -339,7 +378,7 @@ mod tests {
     #[test]
     fn another_attempt_begins_its_output_anew() {
         let watchers = Watchers::default();
-        let id = id();
+        let id = begun(&watchers);
         watchers.began(id, 1);
         watchers.wrote(id, &chunk(0, b"one"));
         let (seen, first) = watchers.output(id, Position::default(), 9).expect("kept");
@@ -358,7 +397,7 @@ mod tests {
     #[test]
     fn kept_output_is_bounded_and_says_where_it_begins() {
         let watchers = Watchers::default();
-        let id = id();
+        let id = begun(&watchers);
         let block = vec![b'x'; KEPT];
         watchers.wrote(id, &chunk(0, &block));
         watchers.wrote(id, &chunk(KEPT as u64, b"tail"));
@@ -376,5 +415,29 @@ mod tests {
         let watch = watchers.watch(vec![id(), id()]);
         drop(watch);
         assert!(watchers.lock().watches.is_empty());
+    }
+
+    #[test]
+    fn what_is_told_of_a_command_that_has_ended_is_not_kept() {
+        let watchers = Watchers::default();
+        let id = begun(&watchers);
+        watchers.ended(id);
+        watchers.wrote(id, &chunk(0, b"late"));
+        watchers.progressed(id, Progress::default());
+        watchers.began(id, 2);
+        assert!(watchers.lock().runs.is_empty());
+        assert_eq!(watchers.lock().kept, 0);
+    }
+
+    #[test]
+    fn a_progress_out_of_bounds_is_brought_within() {
+        let watchers = Watchers::default();
+        let id = begun(&watchers);
+        let note = "ü".repeat(MAX_NOTE_BYTES);
+        let permille = u32::MAX;
+        watchers.progressed(id, Progress { permille, note });
+        let kept = watchers.progress(id).expect("kept");
+        assert_eq!(kept.permille, UNTOLD);
+        assert_eq!(kept.note.len(), MAX_NOTE_BYTES);
     }
 }

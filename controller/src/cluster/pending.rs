@@ -107,7 +107,7 @@ impl Controller {
                 _ => self.pending_shutdown(&command).await?,
             };
             if let Some(next) = next {
-                self.advance(node.id, command.id, Step::Deliver, 0).await?;
+                self.advance(node.id, command.id, Step::Deliver).await?;
                 told.push(NodeCommand {
                     command: Some(next),
                 });

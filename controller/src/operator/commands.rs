@@ -20,10 +20,14 @@ impl OperatorApi {
         request: api::ShowCommandRequest,
     ) -> Result<api::ShowCommandResponse, Status> {
         let id = self.controller.find_command(&request.command_id).await?;
-        let command = self.existing(id).await?;
+        let mut command = self.existing(id).await?;
         let watchers = &self.controller.watchers;
         let output = match watchers.output(id, Position::default(), usize::MAX) {
-            Some((_, running)) => running.data,
+            Some((_, running)) => {
+                // What came before the first byte that is kept.
+                command.output_cut = running.offset;
+                running.data
+            }
             None => self.controller.store.output(id).await?,
         };
         Ok(api::ShowCommandResponse {

@@ -1,6 +1,6 @@
 //! SubmitCommand: from a selector to committed commands.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use aegis_proto::{
     CommandId, GroupId,
@@ -74,21 +74,24 @@ impl OperatorApi {
                     .iter()
                     .map(|node| order.command(node, group, who))
                     .collect();
-                let submission = Submission {
+                let submission = Arc::new(Submission {
                     request_id,
                     digest,
                     group,
                     commands,
                     superseded: Vec::new(),
-                };
-                match controller.store.submit(&submission, &call.ok()).await? {
+                });
+                let submitted = controller
+                    .store
+                    .submit(Arc::clone(&submission), call.ok())
+                    .await?;
+                match submitted {
                     Submitted::Made => {
                         for node in &nodes {
                             node.wake();
                             controller.directory.tell(node.id);
                         }
-                        let commands = submission.commands;
-                        Ok(self.response(group, commands))
+                        Ok(self.response(group, Arc::unwrap_or_clone(submission).commands))
                     }
                     Submitted::Repeated(group) => self.answer(group).await,
                     Submitted::Reused => Err(reused()),
@@ -137,7 +140,10 @@ impl OperatorApi {
 impl Controller {
     /// No node may have more open commands than it could ever take.
     pub(super) async fn check_room(&self, nodes: &[Arc<Node>]) -> Result<(), Status> {
-        let open = self.store.open_counts().await?;
+        let open = match nodes {
+            [node] => HashMap::from([(node.id, self.store.open_count(node.id).await?)]),
+            _ => self.store.open_counts().await?,
+        };
         let full = nodes
             .iter()
             .find(|node| open.get(&node.id).is_some_and(|n| *n >= MAX_OPEN));

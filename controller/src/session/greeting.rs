@@ -1,5 +1,4 @@
-//! Challenge, hello, welcome; and what becomes of the commands that the node
-//! had before.
+//! Challenge, hello, welcome.
 
 use std::{
     collections::HashSet,
@@ -8,11 +7,11 @@ use std::{
 };
 
 use aegis_proto::{
-    CommandId, HELLO_PURPOSE, error_code,
+    CommandId, HELLO_PURPOSE,
     limits::NONCE_BYTES,
     worker::v1::{
-        Bye, Challenge, CommandState, ControllerMessage, Effect, Hello, Welcome, WorkerMessage,
-        bye, controller_message, worker_message::Message,
+        Bye, Challenge, ControllerMessage, Hello, Welcome, WorkerMessage, bye, controller_message,
+        worker_message::Message,
     },
 };
 use subtle::ConstantTimeEq;
@@ -21,11 +20,8 @@ use tonic::{Status, Streaming};
 
 use super::{SEND_TIMEOUT, Seat, Session};
 use crate::{
-    command::{FinalState, Step},
     controller::Controller,
-    outcome,
     status::internal,
-    store::CommandRecord,
     time::{self, proto_duration, timestamp},
 };
 
@@ -161,7 +157,11 @@ impl Controller {
             cancels: HashSet::new(),
             offered: None,
             renew_at: tokio::time::Instant::now() + Duration::from_secs(half_life),
+            wanted: false,
+            held_back: false,
+            made_room: 0,
             next_due: None,
+            complaints: 0,
             unknown: 0,
         };
         let greeting = Greeting {
@@ -206,45 +206,6 @@ impl Session {
             .await?;
         self.reconcile(&greeting.held, hello).await
     }
-
-    /// Commands that were sent before: those that the node holds are its own,
-    /// the others are sent again. One that ran, may run at most once and is not
-    /// held any more was lost with its worker.
-    async fn reconcile(&mut self, held: &HashSet<CommandId>, hello: &Hello) -> Result<(), Status> {
-        for command in self.controller.store.open(self.node.id).await? {
-            if held.contains(&command.id) {
-                self.mine.insert(command.id);
-                if command.state == CommandState::Queued {
-                    self.controller
-                        .advance(self.node.id, command.id, Step::Deliver, 0)
-                        .await?;
-                }
-            } else if command.state == CommandState::Queued {
-                // The pump sends it.
-            } else if command.state == CommandState::Running && !may_run_again(&command, hello) {
-                let error = outcome::unknown(
-                    error_code::WORKER_LOST,
-                    "the worker ended while the handler ran, and the handler may not run twice",
-                );
-                self.controller
-                    .derive(&command, FinalState::Unknown, Some(error))
-                    .await?;
-            } else {
-                self.deliver(command.id).await?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn may_run_again(command: &CommandRecord, hello: &Hello) -> bool {
-    let spec = hello.handlers.iter().find(|spec| spec.name == command.name);
-    spec.is_some_and(|spec| {
-        matches!(
-            spec.effect(),
-            Effect::Read | Effect::Idempotent | Effect::Resumable
-        )
-    })
 }
 
 async fn say(out: &Out, message: controller_message::Message) -> Result<(), Status> {

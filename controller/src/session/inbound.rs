@@ -4,57 +4,69 @@ use aegis_proto::{
     CommandId,
     limits::MAX_CHUNK_BYTES,
     worker::v1::{
-        CommandResult, CommandUpdate, ConfigStatus, InventoryChange, ResultAck, WorkerMessage,
-        command_update::Update, controller_message, worker_message::Message,
+        CommandUpdate, ConfigStatus, InventoryChange, command_update::Update,
+        worker_message::Message,
     },
 };
 use tonic::Status;
 
-use super::{Session, receipt};
-use crate::{command::Step, directory::Pulse, store::Finished};
+use super::{Session, batch::Batch, receipt};
+use crate::{command::Step, directory::Pulse, kill_point::kill_point, store::Finish};
 
 /// No handler writes as much. Beyond it an offset is no offset, and sums with
 /// it would overflow.
 const MAX_OUTPUT_OFFSET: u64 = 1 << 60;
 
+/// What commands became, in the order in which it was told.
+#[derive(Default)]
+struct Told {
+    steps: Vec<(CommandId, Step)>,
+    finishes: Vec<Finish>,
+}
+
 impl Session {
-    pub(super) async fn take(&mut self, message: WorkerMessage) -> Result<(), Status> {
-        match message.message {
-            Some(Message::Heartbeat(heartbeat)) => {
-                self.controller
-                    .heard(&self.node, Pulse::from(heartbeat))
-                    .await;
-                Ok(())
-            }
-            Some(Message::CommandUpdate(update)) => self.take_update(update).await,
-            Some(Message::CommandResult(result)) => self.take_result(result).await,
-            Some(Message::InventoryChange(change)) => self.take_inventory(change).await,
-            Some(Message::ConfigStatus(status)) => self.take_config(status).await,
-            Some(Message::Hello(_)) | None => {
-                self.unknown += 1;
-                Ok(())
+    pub(super) async fn take_all(&mut self, batch: Batch) -> Result<(), Status> {
+        let mut told = Told::default();
+        for message in batch.messages {
+            match message.message {
+                Some(Message::Heartbeat(heartbeat)) => {
+                    let pulse = Pulse::from(heartbeat);
+                    self.controller.heard(&self.node, pulse).await;
+                }
+                Some(Message::CommandUpdate(update)) => {
+                    told.steps.extend(self.take_update(update));
+                }
+                Some(Message::CommandResult(result)) => {
+                    match receipt::check(result, &self.node.record()) {
+                        Some(finish) => told.finishes.push(finish),
+                        None => self.unknown += 1,
+                    }
+                }
+                Some(Message::InventoryChange(change)) => self.take_inventory(change).await?,
+                Some(Message::ConfigStatus(status)) => {
+                    // The outcome of what it is about was told before.
+                    self.commit(std::mem::take(&mut told)).await?;
+                    self.take_config(status).await?;
+                }
+                Some(Message::Hello(_)) | None => self.unknown += 1,
             }
         }
+        self.commit(told).await
     }
 
     /// Updates of commands that are not this node's are counted and ignored.
-    async fn take_update(&mut self, update: CommandUpdate) -> Result<(), Status> {
+    /// Returns what has to be stored.
+    fn take_update(&mut self, update: CommandUpdate) -> Option<(CommandId, Step)> {
         let id = update.command_id.parse::<CommandId>().ok();
         let (Some(id), Some(what)) = (id.filter(|id| self.mine.contains(id)), update.update) else {
             self.unknown += 1;
-            return Ok(());
+            return None;
         };
         match what {
-            Update::Accepted(_) => {
-                self.controller
-                    .advance(self.node.id, id, Step::Accept, 0)
-                    .await?;
-            }
+            Update::Accepted(_) => return Some((id, Step::Accept)),
             Update::Running(running) => {
                 self.controller.watchers.began(id, running.attempt);
-                self.controller
-                    .advance(self.node.id, id, Step::Start, running.attempt)
-                    .await?;
+                return Some((id, Step::Start(running.attempt)));
             }
             Update::Progress(progress) => self.controller.watchers.progressed(id, progress),
             Update::Output(chunk)
@@ -64,55 +76,26 @@ impl Session {
             }
             Update::Output(_) => self.unknown += 1,
         }
-        Ok(())
+        None
     }
 
-    /// Commits a result, then acknowledges it. A result of a command that is
-    /// unknown or not this node's is acknowledged too, so that the node can
-    /// forget it; nothing else would ever make it.
-    async fn take_result(&mut self, result: CommandResult) -> Result<(), Status> {
-        let record = self.node.record();
-        let Some((id, finish)) = receipt::check(result, &record) else {
-            self.unknown += 1;
-            return Ok(());
-        };
-        let known = self.controller.store.command(id).await?;
-        let name = known.as_ref().map_or("", |command| command.name.as_str());
-        let finish = match finish {
-            Ok(finish) if known.is_none() || finish.name == name => finish.finish,
-            Ok(finish) => receipt::refused(
-                &record,
-                id,
-                format!("the receipt is for {:?}, not for {name:?}", finish.name),
-            ),
-            Err(refused) => *refused,
-        };
-        if finish.receipt.is_empty() && known.as_ref().is_some_and(|c| c.node == self.node.id) {
-            let why = finish
-                .error
-                .as_ref()
-                .map_or("", |error| error.message.as_str());
-            self.controller
-                .event("receipt-refused", Some(self.node.id), Some(id), why)
-                .await;
+    async fn commit(&mut self, told: Told) -> Result<(), Status> {
+        let Told {
+            mut steps,
+            finishes,
+        } = told;
+        // An outcome says all that the steps to it would have said.
+        steps.retain(|(id, _)| !finishes.iter().any(|finish| finish.id == *id));
+        if !steps.is_empty() {
+            self.controller.advance_all(self.node.id, &steps).await?;
+            if steps.iter().any(|(_, step)| *step == Step::Accept) {
+                kill_point!("accepted-stored");
+            }
+            if steps.iter().any(|(_, step)| *step != Step::Accept) {
+                kill_point!("running-stored");
+            }
         }
-        if let Finished::Unknown = self.controller.finish(&finish).await? {
-            let message = "a result came for a command that is not this node's; it was dropped";
-            self.controller
-                .event("result-dropped", Some(self.node.id), Some(id), message)
-                .await;
-        }
-        self.mine.remove(&id);
-        self.cancels.remove(&id);
-        let ack = ResultAck {
-            command_ids: vec![id.to_string()],
-        };
-        self.send(controller_message::Message::ResultAck(ack))
-            .await?;
-        if name == "push-config" {
-            self.offer_config().await?;
-        }
-        Ok(())
+        self.settle(finishes).await
     }
 
     async fn take_inventory(&mut self, change: InventoryChange) -> Result<(), Status> {

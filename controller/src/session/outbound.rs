@@ -13,57 +13,95 @@ use super::Session;
 use crate::{
     cluster::decode_push,
     command::Step,
+    kill_point::kill_point,
+    queue::WINDOW,
     store::CommandRecord,
     time::{self, proto_duration, timestamp},
 };
 
-/// Commands read from the store at once.
-const BATCH: u32 = 64;
+/// Commands are held back until this many have ended: what is asked for each
+/// time does not have to be asked for each command.
+const REFILL: usize = 16;
+
+/// The wall clock may jump while a session waits for a command's time.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 impl Session {
-    /// Sends every command whose time has come, and every new cancel.
+    /// Sends the next commands whose time has come, and every new cancel, as
+    /// far as there is room on the way to the node.
     pub(super) async fn pump(&mut self) -> Result<(), Status> {
-        loop {
-            let now = time::now();
-            let due = self.controller.store.due(self.node.id, now, BATCH).await?;
-            for id in &due.deliver {
-                self.deliver(*id).await?;
+        let mut room = self.out.capacity().max(1);
+        let now = time::now();
+        let due = self
+            .controller
+            .store
+            .due(self.node.id, now, &WINDOW, room)
+            .await?;
+        self.wanted = due.more;
+        for (id, reason) in due.cancel {
+            if self.cancels.contains(&id) {
+                continue;
             }
-            for (id, reason) in due.cancel {
-                if self.cancels.insert(id) {
-                    let cancel = CancelCommand {
-                        command_id: id.to_string(),
-                        reason,
-                    };
-                    self.send(Message::Cancel(cancel)).await?;
-                }
+            if room == 0 {
+                self.wanted = true;
+                break;
             }
-            self.next_due = due.next.map(|at| {
-                let wait = u64::try_from(at - now).unwrap_or(0);
-                Instant::now() + Duration::from_millis(wait)
-            });
-            if due.deliver.is_empty() {
-                return Ok(());
-            }
+            room -= 1;
+            self.cancels.insert(id);
+            let cancel = CancelCommand {
+                command_id: id.to_string(),
+                reason,
+            };
+            self.send(Message::Cancel(cancel)).await?;
         }
+        let fit = due.deliver.len().min(room);
+        self.wanted |= fit < due.deliver.len();
+        self.deliver(&due.deliver[..fit]).await?;
+        self.held_back = due.held_back;
+        self.made_room = 0;
+        self.next_due = due.next.map(|at| {
+            let wait = Duration::from_millis(u64::try_from(at - now).unwrap_or(0));
+            Instant::now() + wait.min(LONGEST_WAIT)
+        });
+        Ok(())
     }
 
-    /// Marks a command as delivered, then sends it. One that was cancelled or
-    /// expired in the meantime is not sent.
-    pub(super) async fn deliver(&mut self, id: CommandId) -> Result<(), Status> {
-        let Some(command) = self
-            .controller
-            .advance(self.node.id, id, Step::Deliver, 0)
-            .await?
-        else {
+    /// This many commands of this node have ended.
+    pub(super) fn make_room(&mut self, ended: usize) {
+        self.made_room += ended;
+        self.wanted |= self.held_back && self.made_room >= REFILL;
+    }
+
+    /// Marks commands as delivered, then sends them. Those that were cancelled
+    /// or have expired in the meantime are not sent.
+    pub(super) async fn deliver(&mut self, ids: &[CommandId]) -> Result<(), Status> {
+        if ids.is_empty() {
             return Ok(());
-        };
-        self.mine.insert(id);
-        if command.name == "push-config" {
-            // Its outcome says what became of this version; no offer repeats it.
-            self.offered = decode_push(&command.payload).map(|(version, _)| version);
         }
-        self.send(Message::Command(on_the_wire(command))).await
+        let watchers = &self.controller.watchers;
+        for id in ids {
+            // What was told after an earlier delivery is over.
+            watchers.forget(*id);
+            watchers.begin(*id);
+        }
+        let steps: Vec<_> = ids.iter().map(|id| (*id, Step::Deliver)).collect();
+        let advanced = self.controller.advance_all(self.node.id, &steps).await;
+        let sent = advanced.as_deref().unwrap_or_default();
+        for id in ids {
+            if !sent.iter().any(|command| command.id == *id) {
+                watchers.forget(*id);
+            }
+        }
+        for command in advanced? {
+            self.mine.insert(command.id);
+            if command.name == "push-config" {
+                // Its outcome says what became of this version; no offer repeats it.
+                self.offered = decode_push(&command.payload).map(|(version, _)| version);
+            }
+            self.send(Message::Command(on_the_wire(command))).await?;
+            kill_point!("deliver-after-send");
+        }
+        Ok(())
     }
 
     /// Offers the config that the layers give this node, unless it has it, has
@@ -83,8 +121,12 @@ impl Session {
         if refused || self.offered.as_ref() == Some(&wanted.version) {
             return Ok(());
         }
-        let open = self.controller.store.open(self.node.id).await?;
-        if open.iter().any(|command| command.name == "push-config") {
+        let store = &self.controller.store;
+        if !store
+            .open_named(self.node.id, "push-config")
+            .await?
+            .is_empty()
+        {
             return Ok(());
         }
         self.offered = Some(wanted.version.clone());

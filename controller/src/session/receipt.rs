@@ -16,44 +16,31 @@ use sha2::{Digest, Sha256};
 use crate::{
     command::FinalState,
     outcome,
-    store::{Finish, NodeRecord},
+    store::{Finish, NodeRecord, Seen},
     time,
 };
 
 /// Bytes of each text in an error.
 const MAX_TEXT_BYTES: usize = 64 * 1024;
 
-/// A result that holds.
-#[derive(Debug)]
-pub(super) struct Checked {
-    /// As the receipt names the command.
-    pub name: String,
-    /// To be committed.
-    pub finish: Finish,
-}
-
-/// Which command the result is of, and what is to be committed; `None` where
-/// it names none.
-pub(super) fn check(
-    result: CommandResult,
-    node: &NodeRecord,
-) -> Option<(CommandId, Result<Checked, Box<Finish>>)> {
+/// What is to be committed for a result; `None` where it names no command.
+pub(super) fn check(result: CommandResult, node: &NodeRecord) -> Option<Finish> {
     let receipt = Receipt::decode(&result.receipt[..]).ok()?;
     let id = receipt.command_id.parse().ok()?;
-    let checked = judge(&result, &receipt, node)
-        .map(|state| Checked {
-            name: receipt.name.clone(),
-            finish: finish(id, state, result, receipt, node),
-        })
-        .map_err(|why| Box::new(refused(node, id, why)));
-    Some((id, checked))
+    Some(match judge(&result, &receipt, node) {
+        Ok(state) => finish(id, state, result, receipt, node),
+        Err(why) => refused(node, id, why),
+    })
 }
 
 /// What is committed in the place of a result that does not hold.
 pub(super) fn refused(node: &NodeRecord, id: CommandId, why: impl std::fmt::Display) -> Finish {
+    let now = time::now();
     Finish {
         id,
         node: node.id,
+        name: None,
+        seen: Seen::InHand,
         state: FinalState::Unknown,
         response: Vec::new(),
         error: Some(outcome::unknown(
@@ -66,7 +53,8 @@ pub(super) fn refused(node: &NodeRecord, id: CommandId, why: impl std::fmt::Disp
         receipt_signature: Vec::new(),
         receipt_key: Vec::new(),
         started_at: None,
-        finished_at: time::now(),
+        finished_at: now,
+        ended_at: now,
         attempt: 0,
     }
 }
@@ -117,6 +105,8 @@ fn finish(
     Finish {
         id,
         node: node.id,
+        name: Some(receipt.name),
+        seen: Seen::InHand,
         state,
         response: result.response,
         error: result.error.map(shorten),
@@ -131,6 +121,7 @@ fn finish(
             .as_ref()
             .and_then(time::from_timestamp)
             .unwrap_or_else(time::now),
+        ended_at: time::now(),
         attempt: receipt.attempt,
     }
 }
@@ -202,11 +193,11 @@ mod tests {
     #[test]
     fn a_good_result_is_taken() {
         let node = node(&key());
-        let (_, checked) = check(result(&receipt(&node), &key()), &node).expect("an id");
-        let checked = checked.expect("a good receipt");
-        assert_eq!(checked.finish.state, FinalState::Succeeded);
-        assert_eq!(checked.finish.response, b"{}");
-        assert!(!checked.finish.receipt.is_empty());
+        let finish = check(result(&receipt(&node), &key()), &node).expect("an id");
+        assert_eq!(finish.state, FinalState::Succeeded);
+        assert_eq!(finish.response, b"{}");
+        assert_eq!(finish.name.as_deref(), Some("hello"));
+        assert!(!finish.receipt.is_empty());
     }
 
     #[test]
@@ -234,8 +225,7 @@ mod tests {
             changed(|receipt| receipt.node_id = Uuid::from_u128(8).to_string()),
             changed(|receipt| receipt.state = CommandState::Running.into()),
         ] {
-            let (_, checked) = check(bad, &node).expect("an id");
-            let refused = checked.expect_err("a bad receipt");
+            let refused = check(bad, &node).expect("an id");
             assert_eq!(refused.state, FinalState::Unknown);
             assert!(refused.receipt.is_empty());
         }

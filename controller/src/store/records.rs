@@ -8,7 +8,7 @@ use aegis_proto::{
 use ed25519_dalek::VerifyingKey;
 
 use crate::{
-    command::FinalState,
+    command::Track,
     time::{self, Millis},
 };
 
@@ -188,111 +188,26 @@ impl CommandRecord {
             receipt_key: Vec::new(),
         }
     }
-}
 
-/// The commands of one call.
-#[derive(Debug, Clone)]
-pub struct Submission {
-    /// Made by the caller to make a repeat harmless.
-    pub request_id: Option<String>,
-    /// Of the content that a repeat must have too.
-    pub digest: [u8; 32],
-    /// Made by the controller.
-    pub group: GroupId,
-    /// All queued.
-    pub commands: Vec<CommandRecord>,
-    /// Open commands that these replace; see [`Finish`].
-    pub superseded: Vec<Finish>,
-}
-
-/// What came of a submission.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Submitted {
-    /// The commands are committed.
-    Made,
-    /// The same request was made before, as this group.
-    Repeated(GroupId),
-    /// The request id was used before with another content.
-    Reused,
-}
-
-/// How a command ended.
-#[derive(Debug, Clone)]
-pub struct Finish {
-    /// Which command.
-    pub id: CommandId,
-    /// Whose it must be.
-    pub node: NodeId,
-    /// What came of it.
-    pub state: FinalState,
-    /// The handler's response.
-    pub response: Vec<u8>,
-    /// Set unless it succeeded.
-    pub error: Option<CommandError>,
-    /// The kept output.
-    pub output: Vec<u8>,
-    /// Bytes that were not kept.
-    pub output_cut: u64,
-    /// As the node signed it; empty where the controller derived the outcome.
-    pub receipt: Vec<u8>,
-    /// The node's signature over the receipt.
-    pub receipt_signature: Vec<u8>,
-    /// The key that verifies it.
-    pub receipt_key: Vec<u8>,
-    /// When its handler began.
-    pub started_at: Option<Millis>,
-    /// When the outcome was known.
-    pub finished_at: Millis,
-    /// Of its handler.
-    pub attempt: u32,
-}
-
-impl Finish {
-    /// An outcome that the controller derived: no response, output or receipt.
-    pub fn derived(
-        command: &CommandRecord,
-        state: FinalState,
-        error: Option<CommandError>,
-        at: Millis,
-    ) -> Self {
-        Self {
-            id: command.id,
-            node: command.node,
-            state,
-            response: Vec::new(),
-            error,
-            output: Vec::new(),
-            output_cut: 0,
-            receipt: Vec::new(),
-            receipt_signature: Vec::new(),
-            receipt_key: Vec::new(),
-            started_at: command.started_at,
-            finished_at: at,
-            attempt: command.attempt,
+    /// How far it has come.
+    pub fn track(&self) -> Track {
+        Track {
+            state: self.state,
+            delivery: self.delivery,
+            delivered_at: self.delivered_at,
+            started_at: self.started_at,
+            attempt: self.attempt,
         }
     }
-}
 
-/// What came of a [`Finish`].
-#[derive(Debug)]
-pub enum Finished {
-    /// It is committed.
-    Committed(Box<CommandRecord>),
-    /// The command had ended before; nothing was changed.
-    Already(Box<CommandRecord>),
-    /// There is no such command, or it is another node's.
-    Unknown,
-}
-
-/// What a session has to send to its node.
-#[derive(Debug, Clone, Default)]
-pub struct Due {
-    /// Queued commands whose time has come, oldest first.
-    pub deliver: Vec<CommandId>,
-    /// Open commands whose end was asked for, and why.
-    pub cancel: Vec<(CommandId, String)>,
-    /// When the next queued command's time comes.
-    pub next: Option<Millis>,
+    /// Repeats how far it has come.
+    pub fn set_track(&mut self, track: Track) {
+        self.state = track.state;
+        self.delivery = track.delivery;
+        self.delivered_at = track.delivered_at;
+        self.started_at = track.started_at;
+        self.attempt = track.attempt;
+    }
 }
 
 /// Which commands to list.

@@ -5,12 +5,14 @@
 //! crash of the process does not).
 
 mod commands;
+mod committer;
 mod enrolment;
 mod groups;
 mod layers;
 mod log;
 mod nodes;
 mod rows;
+mod transaction;
 
 use std::{
     fs::OpenOptions,
@@ -20,11 +22,12 @@ use std::{
 };
 
 use sqlx::{
-    SqlitePool, Transaction,
-    sqlite::{
-        Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-    },
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+
+use committer::Committer;
+use transaction::Write;
 
 use super::{Store, StoreError};
 
@@ -38,6 +41,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct SqliteStore {
     read: SqlitePool,
     write: SqlitePool,
+    committer: Committer,
 }
 
 impl SqliteStore {
@@ -83,29 +87,28 @@ impl SqliteStore {
             .connect_with(options)
             .await
             .map_err(open)?;
-        Ok(Self { read, write })
+        Ok(Self {
+            committer: Committer::start(write.clone()),
+            read,
+            write,
+        })
     }
 
     /// Ends all connections after their work.
     pub async fn close(&self) {
+        self.committer.close().await;
         self.read.close().await;
         self.write.close().await;
     }
 
     /// Begins a transaction that is on the disk when its commit returns.
-    async fn durable(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        Ok(self
-            .write
-            .begin_with("PRAGMA synchronous = FULL; BEGIN IMMEDIATE")
-            .await?)
+    async fn durable(&self) -> Result<Write, StoreError> {
+        transaction::durable(&self.write).await
     }
 
     /// Begins a transaction that a power failure may undo.
-    async fn relaxed(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        Ok(self
-            .write
-            .begin_with("PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE")
-            .await?)
+    async fn relaxed(&self) -> Result<Write, StoreError> {
+        transaction::relaxed(&self.write).await
     }
 }
 

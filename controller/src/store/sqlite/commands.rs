@@ -1,6 +1,9 @@
 //! The command queue.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use aegis_proto::{CommandId, GroupId, NodeId, worker::v1::CommandState};
 use prost::Message;
@@ -9,9 +12,10 @@ use sqlx::Row;
 use super::{SqliteStore, log, rows};
 use crate::{
     command::{Step, is_final, step},
+    kill_point::kill_point,
     store::{
         CommandFilter, CommandRecord, Commands, Due, Finish, Finished, NewAudit, StoreError,
-        Submission, Submitted,
+        Submission, Submitted, Window,
     },
     time::Millis,
 };
@@ -42,29 +46,34 @@ macro_rules! open {
     };
 }
 
+/// Sent, and not final.
+macro_rules! in_hand {
+    () => {
+        "state < 5 AND state > 1"
+    };
+}
+
+/// Not sent. The index of open commands serves it because it says so.
+macro_rules! queued {
+    () => {
+        "state < 5 AND state = 1"
+    };
+}
+
+mod due;
 mod parts;
 
-use parts::{earlier, end, fetch, finish_one};
-pub(super) use parts::{end_all, insert_all};
+use parts::{advance_one, earlier, end, fetch};
+pub(super) use parts::{end_all, finish_one, insert_all, insert_new};
 
 #[tonic::async_trait]
 impl Commands for SqliteStore {
     async fn submit(
         &self,
-        submission: &Submission,
-        audit: &NewAudit,
+        submission: Arc<Submission>,
+        audit: NewAudit,
     ) -> Result<Submitted, StoreError> {
-        let mut tx = self.durable().await?;
-        if let Some(request_id) = &submission.request_id {
-            let earlier = earlier(&mut tx, request_id, &submission.digest).await?;
-            if let Some(earlier) = earlier {
-                return Ok(earlier);
-            }
-        }
-        insert_all(&mut tx, submission).await?;
-        log::insert_audit(&mut tx, audit).await?;
-        tx.commit().await?;
-        Ok(Submitted::Made)
+        self.committer.submit(submission, audit).await
     }
 
     async fn submitted(
@@ -194,43 +203,71 @@ impl Commands for SqliteStore {
         .collect()
     }
 
-    async fn due(&self, node: NodeId, now: Millis, limit: u32) -> Result<Due, StoreError> {
-        let mut due = Due::default();
-        let queued = sqlx::query(
-            "SELECT command_id, not_before FROM commands \
-             WHERE node_id = $1 AND state = $2 AND (start_by IS NULL OR start_by > $3) \
-             ORDER BY CASE WHEN not_before > $3 THEN not_before ELSE 0 END, command_id LIMIT $4",
-        )
-        .bind(node.to_string())
-        .bind(CommandState::Queued as i32)
-        .bind(now)
-        .bind(limit)
-        .fetch_all(&self.read)
-        .await?;
-        for row in &queued {
-            match row
-                .try_get::<Option<Millis>, _>("not_before")?
-                .filter(|at| *at > now)
-            {
-                None => due
-                    .deliver
-                    .push(rows::command_id(row.try_get("command_id")?)?),
-                Some(later) => due.next = Some(due.next.map_or(later, |next| next.min(later))),
-            }
-        }
-        let cancelled = sqlx::query(concat!(
-            "SELECT command_id, cancel_reason FROM commands WHERE node_id = $1 AND ",
+    async fn open_named(&self, node: NodeId, name: &str) -> Result<Vec<CommandRecord>, StoreError> {
+        sqlx::query(concat!(
+            "SELECT ",
+            summary!(),
+            " FROM commands WHERE node_id = $1 AND ",
             open!(),
-            " AND cancel_requested"
+            " AND name = $2 ORDER BY command_id"
+        ))
+        .bind(node.to_string())
+        .bind(name)
+        .fetch_all(&self.read)
+        .await?
+        .iter()
+        .map(rows::command_summary)
+        .collect()
+    }
+
+    async fn in_hand(&self, node: NodeId) -> Result<Vec<CommandRecord>, StoreError> {
+        sqlx::query(concat!(
+            "SELECT ",
+            summary!(),
+            " FROM commands WHERE node_id = $1 AND ",
+            in_hand!(),
+            " ORDER BY command_id"
         ))
         .bind(node.to_string())
         .fetch_all(&self.read)
+        .await?
+        .iter()
+        .map(rows::command_summary)
+        .collect()
+    }
+
+    async fn queued(&self, node: NodeId) -> Result<HashSet<CommandId>, StoreError> {
+        sqlx::query(concat!(
+            "SELECT command_id FROM commands WHERE node_id = $1 AND ",
+            queued!()
+        ))
+        .bind(node.to_string())
+        .fetch_all(&self.read)
+        .await?
+        .iter()
+        .map(|row| rows::command_id(row.try_get("command_id")?))
+        .collect()
+    }
+
+    async fn due(
+        &self,
+        node: NodeId,
+        now: Millis,
+        window: &Window,
+        limit: usize,
+    ) -> Result<Due, StoreError> {
+        due::due(&self.read, node, now, window, limit).await
+    }
+
+    async fn open_count(&self, node: NodeId) -> Result<u32, StoreError> {
+        let row = sqlx::query(concat!(
+            "SELECT COUNT(*) AS open FROM commands WHERE node_id = $1 AND ",
+            open!()
+        ))
+        .bind(node.to_string())
+        .fetch_one(&self.read)
         .await?;
-        for row in &cancelled {
-            let id = rows::command_id(row.try_get("command_id")?)?;
-            due.cancel.push((id, row.try_get("cancel_reason")?));
-        }
-        Ok(due)
+        Ok(u32::try_from(row.try_get::<i64, _>("open")?).unwrap_or(u32::MAX))
     }
 
     async fn open_counts(&self) -> Result<HashMap<NodeId, u32>, StoreError> {
@@ -252,56 +289,22 @@ impl Commands for SqliteStore {
     async fn advance(
         &self,
         node: NodeId,
-        id: CommandId,
-        what: Step,
+        steps: &[(CommandId, Step)],
         at: Millis,
-        attempt: u32,
-    ) -> Result<Option<CommandRecord>, StoreError> {
+    ) -> Result<Vec<CommandRecord>, StoreError> {
         let mut tx = self.relaxed().await?;
-        let Some(mut command) = fetch(&mut tx, id).await?.filter(|c| c.node == node) else {
-            return Ok(None);
-        };
-        let redelivered = what == Step::Deliver && !is_final(command.state);
-        let next = match step(command.state, what) {
-            Some(next) => next,
-            None if redelivered => command.state,
-            None => return Ok(None),
-        };
-        command.state = next;
-        match what {
-            Step::Deliver => {
-                command.delivery = command.delivery.saturating_add(1);
-                command.delivered_at.get_or_insert(at);
-            }
-            Step::Start => {
-                command.started_at = Some(at);
-                command.attempt = attempt;
-            }
-            _ => {}
+        let mut changed = Vec::with_capacity(steps.len());
+        for (id, what) in steps {
+            changed.extend(advance_one(&mut tx, node, *id, *what, at).await?);
         }
-        sqlx::query(
-            "UPDATE commands SET state = $2, delivery = $3, delivered_at = $4, started_at = $5, \
-             attempt = $6 WHERE command_id = $1",
-        )
-        .bind(id.to_string())
-        .bind(command.state as i32)
-        .bind(command.delivery)
-        .bind(command.delivered_at)
-        .bind(command.started_at)
-        .bind(command.attempt)
-        .execute(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        Ok(Some(command))
-    }
-
-    async fn finish(&self, finish: &Finish) -> Result<Finished, StoreError> {
-        let mut tx = self.durable().await?;
-        let finished = finish_one(&mut tx, finish).await?;
-        if matches!(finished, Finished::Committed(_)) {
+        if !changed.is_empty() {
             tx.commit().await?;
         }
-        Ok(finished)
+        Ok(changed)
+    }
+
+    async fn finish(&self, finishes: Vec<Finish>) -> Result<Vec<Finished>, StoreError> {
+        self.committer.finish(finishes).await
     }
 
     async fn request_cancel(
@@ -312,7 +315,7 @@ impl Commands for SqliteStore {
         audit: &NewAudit,
     ) -> Result<Option<CommandRecord>, StoreError> {
         let mut tx = self.durable().await?;
-        let Some(mut command) = fetch(&mut tx, id).await? else {
+        let Some(mut command) = fetch(&mut tx, id, false).await? else {
             return Ok(None);
         };
         if !is_final(command.state) {
@@ -325,7 +328,7 @@ impl Commands for SqliteStore {
             }
             sqlx::query(
                 "UPDATE commands SET state = $2, cancel_requested = TRUE, cancel_reason = $3, \
-                 finished_at = $4, error = $5 WHERE command_id = $1",
+                 finished_at = $4, ended_at = $4, error = $5 WHERE command_id = $1",
             )
             .bind(id.to_string())
             .bind(command.state as i32)
@@ -336,16 +339,19 @@ impl Commands for SqliteStore {
             .await?;
         }
         log::insert_audit(&mut tx, audit).await?;
+        kill_point!("cancel-before-commit");
         tx.commit().await?;
+        kill_point!("cancel-after-commit");
         Ok(Some(command))
     }
 
-    async fn expire(&self, now: Millis) -> Result<Vec<CommandId>, StoreError> {
+    async fn expire(&self, now: Millis, limit: u32) -> Result<Vec<CommandId>, StoreError> {
         let due = sqlx::query(
-            "SELECT command_id FROM commands WHERE state = $1 AND start_by <= $2 LIMIT 1000",
+            "SELECT command_id FROM commands WHERE state = $1 AND start_by <= $2 LIMIT $3",
         )
         .bind(CommandState::Queued as i32)
         .bind(now)
+        .bind(limit)
         .fetch_all(&self.read)
         .await?;
         if due.is_empty() {
@@ -359,7 +365,9 @@ impl Commands for SqliteStore {
                 expired.push(id);
             }
         }
+        kill_point!("expire-before-commit");
         tx.commit().await?;
+        kill_point!("expire-after-commit");
         Ok(expired)
     }
 }

@@ -7,8 +7,9 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::super::rows;
 use crate::{
-    command::{Step, step},
-    store::{CommandRecord, Finish, Finished, StoreError, Submission, Submitted},
+    command::{FinalState, Step, step},
+    outcome,
+    store::{CommandRecord, Finish, Finished, Seen, StoreError, Submission, Submitted},
     time::Millis,
 };
 
@@ -30,21 +31,76 @@ pub(super) async fn earlier(
     )?)))
 }
 
+/// Commits nothing that was submitted before.
+pub(in crate::store::sqlite) async fn insert_new(
+    tx: &mut Transaction<'_, Sqlite>,
+    submission: &Submission,
+) -> Result<Submitted, StoreError> {
+    if let Some(request_id) = &submission.request_id
+        && let Some(earlier) = earlier(tx, request_id, &submission.digest).await?
+    {
+        return Ok(earlier);
+    }
+    insert_all(tx, submission).await?;
+    Ok(Submitted::Made)
+}
+
+/// Without output, and without payload, response and receipt unless in full.
 pub(super) async fn fetch(
     tx: &mut Transaction<'_, Sqlite>,
     id: CommandId,
+    in_full: bool,
 ) -> Result<Option<CommandRecord>, StoreError> {
-    sqlx::query(concat!(
+    const FULL: &str = concat!("SELECT ", full!(), " FROM commands WHERE command_id = $1");
+    const SUMMARY: &str = concat!(
         "SELECT ",
-        full!(),
+        summary!(),
         " FROM commands WHERE command_id = $1"
-    ))
+    );
+    let query = if in_full { FULL } else { SUMMARY };
+    let row = sqlx::query(query)
+        .bind(id.to_string())
+        .fetch_optional(&mut **tx)
+        .await?;
+    let parse = if in_full {
+        rows::command
+    } else {
+        rows::command_summary
+    };
+    row.as_ref().map(parse).transpose()
+}
+
+/// Takes a step. Returns the command after it, with its payload where it is
+/// delivered; `None` where it changed nothing or is another node's.
+pub(super) async fn advance_one(
+    tx: &mut Transaction<'_, Sqlite>,
+    node: NodeId,
+    id: CommandId,
+    what: Step,
+    at: Millis,
+) -> Result<Option<CommandRecord>, StoreError> {
+    let found = fetch(tx, id, what == Step::Deliver).await?;
+    let Some(mut command) = found.filter(|command| command.node == node) else {
+        return Ok(None);
+    };
+    let mut track = command.track();
+    if !track.take(what, at) {
+        return Ok(None);
+    }
+    command.set_track(track);
+    sqlx::query(
+        "UPDATE commands SET state = $2, delivery = $3, delivered_at = $4, started_at = $5, \
+         attempt = $6 WHERE command_id = $1",
+    )
     .bind(id.to_string())
-    .fetch_optional(&mut **tx)
-    .await?
-    .as_ref()
-    .map(rows::command)
-    .transpose()
+    .bind(command.state as i32)
+    .bind(command.delivery)
+    .bind(command.delivered_at)
+    .bind(command.started_at)
+    .bind(command.attempt)
+    .execute(&mut **tx)
+    .await?;
+    Ok(Some(command))
 }
 
 pub(in crate::store::sqlite) async fn insert_all(
@@ -52,7 +108,16 @@ pub(in crate::store::sqlite) async fn insert_all(
     submission: &Submission,
 ) -> Result<(), StoreError> {
     for finish in &submission.superseded {
-        finish_one(tx, finish).await?;
+        if let Finished::Moved(open) = finish_one(tx, finish).await? {
+            // It was sent in the meantime: it may have taken effect.
+            let late = Finish {
+                seen: Seen::InHand,
+                state: FinalState::Unknown,
+                error: Some(outcome::superseded_late()),
+                ..Finish::derived(&open, finish.state, None, finish.ended_at)
+            };
+            finish_one(tx, &late).await?;
+        }
     }
     for command in &submission.commands {
         sqlx::query(
@@ -90,23 +155,30 @@ pub(in crate::store::sqlite) async fn insert_all(
     Ok(())
 }
 
-pub(super) async fn finish_one(
+pub(in crate::store::sqlite) async fn finish_one(
     tx: &mut Transaction<'_, Sqlite>,
     finish: &Finish,
 ) -> Result<Finished, StoreError> {
-    let Some(mut command) = fetch(tx, finish.id)
+    let Some(mut command) = fetch(tx, finish.id, false)
         .await?
         .filter(|c| c.node == finish.node)
     else {
         return Ok(Finished::Unknown);
     };
     let Some(next) = step(command.state, Step::Finish(finish.state)) else {
-        return Ok(Finished::Already(Box::new(command)));
+        let ended = fetch(tx, finish.id, true).await?.unwrap_or(command);
+        return Ok(Finished::Already(Box::new(ended)));
     };
+    if !finish.seen.fits(command.state) {
+        return Ok(Finished::Moved(Box::new(command)));
+    }
+    if finish.name.as_ref().is_some_and(|n| *n != command.name) {
+        return Ok(Finished::Misnamed(Box::new(command)));
+    }
     command.state = next;
     command.started_at = finish.started_at.or(command.started_at);
     command.finished_at = Some(finish.finished_at);
-    command.attempt = finish.attempt;
+    command.attempt = finish.attempt.max(command.attempt);
     command.response = finish.response.clone();
     command.error = finish.error.clone();
     command.output_cut = finish.output_cut;
@@ -116,7 +188,7 @@ pub(super) async fn finish_one(
     sqlx::query(
         "UPDATE commands SET state = $2, started_at = $3, finished_at = $4, attempt = $5, \
          response = $6, error = $7, output = $8, output_cut = $9, receipt = $10, \
-         receipt_signature = $11, receipt_key = $12 WHERE command_id = $1",
+         receipt_signature = $11, receipt_key = $12, ended_at = $13 WHERE command_id = $1",
     )
     .bind(finish.id.to_string())
     .bind(command.state as i32)
@@ -130,6 +202,7 @@ pub(super) async fn finish_one(
     .bind(&finish.receipt)
     .bind(&finish.receipt_signature)
     .bind(&finish.receipt_key)
+    .bind(finish.ended_at)
     .execute(&mut **tx)
     .await?;
     Ok(Finished::Committed(Box::new(command)))
@@ -165,19 +238,20 @@ pub(super) async fn end(
     what: Step,
     at: Millis,
 ) -> Result<bool, StoreError> {
-    let Some(command) = fetch(tx, id).await? else {
+    let Some(command) = fetch(tx, id, false).await? else {
         return Ok(false);
     };
     let Some(next) = step(command.state, what) else {
         return Ok(false);
     };
     sqlx::query(
-        "UPDATE commands SET state = $2, finished_at = $3, error = $4 WHERE command_id = $1",
+        "UPDATE commands SET state = $2, finished_at = $3, ended_at = $3, error = $4 \
+         WHERE command_id = $1",
     )
     .bind(id.to_string())
     .bind(next as i32)
     .bind(at)
-    .bind(crate::outcome::ended_by(what, next).map(|error| error.encode_to_vec()))
+    .bind(outcome::ended_by(what, next).map(|error| error.encode_to_vec()))
     .execute(&mut **tx)
     .await?;
     Ok(true)

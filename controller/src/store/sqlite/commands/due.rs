@@ -1,0 +1,131 @@
+//! What a session has to send, at a cost that does not grow with the queue.
+
+use std::collections::HashMap;
+
+use aegis_proto::{CommandId, NodeId};
+use sqlx::{Row, SqliteConnection, SqlitePool};
+
+use super::super::rows;
+use crate::{
+    store::{Due, StoreError, Window},
+    time::Millis,
+};
+
+/// The names that have queued commands, each found behind the one before it
+/// without a look at what lies between.
+const NAMES: &str = concat!(
+    "WITH RECURSIVE names (name) AS (
+        SELECT MIN(name) FROM commands WHERE node_id = $1 AND ",
+    queued!(),
+    " UNION ALL
+        SELECT (SELECT MIN(name) FROM commands WHERE node_id = $1 AND ",
+    queued!(),
+    " AND commands.name > names.name) FROM names WHERE names.name IS NOT NULL
+    ) SELECT name FROM names WHERE name IS NOT NULL"
+);
+
+/// Of one name: the oldest without a time, those whose time came first, and the
+/// next whose time will come.
+const CANDIDATES: &str = concat!(
+    "SELECT * FROM (SELECT command_id, not_before FROM commands WHERE node_id = $1 AND ",
+    queued!(),
+    " AND name = $2 AND not_before IS NULL AND (start_by IS NULL OR start_by > $3)
+        ORDER BY command_id LIMIT $4) AS prompt
+    UNION ALL SELECT * FROM (SELECT command_id, not_before FROM commands WHERE node_id = $1 AND ",
+    queued!(),
+    " AND name = $2 AND not_before <= $3 AND (start_by IS NULL OR start_by > $3)
+        ORDER BY not_before, command_id LIMIT $4) AS ripe
+    UNION ALL SELECT * FROM (SELECT command_id, not_before FROM commands WHERE node_id = $1 AND ",
+    queued!(),
+    " AND name = $2 AND not_before > $3 ORDER BY not_before LIMIT 1) AS later"
+);
+
+pub(super) async fn due(
+    read: &SqlitePool,
+    node: NodeId,
+    now: Millis,
+    window: &Window,
+    limit: usize,
+) -> Result<Due, StoreError> {
+    let mut due = Due::default();
+    let mut connection = read.acquire().await?;
+    let in_hand = in_hand(&mut connection, node, &mut due).await?;
+    for row in sqlx::query(NAMES)
+        .bind(node.to_string())
+        .fetch_all(&mut *connection)
+        .await?
+    {
+        let name: &str = row.try_get("name")?;
+        let room = window.room(name, in_hand.get(name).copied().unwrap_or(0));
+        if room == 0 {
+            due.held_back = true;
+            continue;
+        }
+        let mut ripe =
+            candidates(&mut connection, node, name, now, limit.min(room), &mut due).await?;
+        if ripe.len() > room {
+            due.held_back = true;
+            ripe.truncate(room);
+        }
+        due.deliver.extend(ripe);
+    }
+    // Ids grow with time.
+    due.deliver.sort_unstable();
+    due.more = due.deliver.len() > limit;
+    due.deliver.truncate(limit);
+    Ok(due)
+}
+
+/// How many commands of each name the node has, and which of them are to end.
+async fn in_hand(
+    connection: &mut SqliteConnection,
+    node: NodeId,
+    due: &mut Due,
+) -> Result<HashMap<String, usize>, StoreError> {
+    let rows = sqlx::query(concat!(
+        "SELECT command_id, name, cancel_requested, cancel_reason FROM commands \
+         WHERE node_id = $1 AND ",
+        in_hand!()
+    ))
+    .bind(node.to_string())
+    .fetch_all(connection)
+    .await?;
+    let mut counts = HashMap::new();
+    for row in &rows {
+        *counts.entry(row.try_get("name")?).or_default() += 1;
+        if row.try_get("cancel_requested")? {
+            let id = rows::command_id(row.try_get("command_id")?)?;
+            due.cancel.push((id, row.try_get("cancel_reason")?));
+        }
+    }
+    Ok(counts)
+}
+
+/// One more than `most`, where there are as many.
+async fn candidates(
+    connection: &mut SqliteConnection,
+    node: NodeId,
+    name: &str,
+    now: Millis,
+    most: usize,
+    due: &mut Due,
+) -> Result<Vec<CommandId>, StoreError> {
+    let rows = sqlx::query(CANDIDATES)
+        .bind(node.to_string())
+        .bind(name)
+        .bind(now)
+        .bind(i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1))
+        .fetch_all(connection)
+        .await?;
+    let mut ripe = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let not_before: Option<Millis> = row.try_get("not_before")?;
+        match not_before.filter(|at| *at > now) {
+            None => ripe.push(rows::command_id(row.try_get("command_id")?)?),
+            Some(later) => due.next = Some(due.next.map_or(later, |next| next.min(later))),
+        }
+    }
+    ripe.sort_unstable();
+    ripe.truncate(most.saturating_add(1));
+    Ok(ripe)
+}
