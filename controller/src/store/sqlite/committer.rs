@@ -5,7 +5,7 @@
 //! A group that fails is tried again one by one: each caller gets an answer of
 //! its own.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
@@ -102,14 +102,14 @@ impl Committer {
 }
 
 async fn run(write: SqlitePool, mut waiting: mpsc::Receiver<Job>, closing: CancellationToken) {
-    let mut group = Vec::with_capacity(GROUP);
+    let mut group = Vec::new();
     loop {
         tokio::select! {
             biased;
             () = closing.cancelled(), if !waiting.is_closed() => waiting.close(),
             found = waiting.recv_many(&mut group, GROUP) => match found {
                 0 => return,
-                _ => commit(&write, group.drain(..).collect()).await,
+                _ => commit(&write, mem::take(&mut group)).await,
             }
         }
     }
