@@ -34,6 +34,11 @@ pub enum Request {
         /// How many of them, the newest.
         most: usize,
     },
+    /// Forgets the crashes for which a plugin is in quarantine.
+    Release {
+        /// Its name.
+        plugin: String,
+    },
 }
 
 /// What is answered.
@@ -42,6 +47,8 @@ pub enum Request {
 pub enum Answer {
     /// To [`Request::Journal`].
     Journal(Listing),
+    /// To [`Request::Release`]: whether there was any crash to forget.
+    Released(bool),
     /// The request was not understood or can't be met.
     Refused {
         /// Why, for a person.

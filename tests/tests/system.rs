@@ -31,6 +31,7 @@ mod system {
     }
     /// Processes that are killed, and what is left.
     mod crash {
+        mod quarantine;
         mod worker_disk_is_full;
         mod worker_is_killed;
     }

@@ -61,6 +61,12 @@ pub enum PluginsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Let a plugin start again that is in quarantine because the worker crashed too often while
+    /// it ran.
+    Release {
+        /// The plugin's name.
+        plugin: String,
+    },
     /// Show what a plugin file says of itself, without running any of it.
     Inspect {
         /// The library.

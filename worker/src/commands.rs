@@ -5,8 +5,10 @@ mod identity;
 mod journal;
 mod plugins;
 mod printing;
+mod release;
 
 pub use check_config::check_config;
 pub use identity::identity_show;
 pub use journal::journal_list;
 pub use plugins::{plugins_inspect, plugins_list};
+pub use release::plugins_release;

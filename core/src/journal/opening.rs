@@ -114,13 +114,33 @@ impl Journal {
         let Some(disk) = &self.shared.disk else {
             return Ok(false);
         };
-        let mut record = disk.crashes()?;
-        if record.plugins.remove(plugin).is_none() {
-            return Ok(false);
+        match without(disk, plugin)? {
+            Some(record) => self.set_note(CRASHES, Some(&record)).map(|()| true),
+            None => Ok(false),
         }
-        self.set_note(CRASHES, Some(&record.encode_to_vec()))?;
-        Ok(true)
     }
+
+    /// The same in the file of a worker that does not run.
+    ///
+    /// # Errors
+    ///
+    /// The file is damaged, cannot be read or written, or a worker has it open.
+    pub fn forgive_in(path: &Path, plugin: &str) -> Result<bool, JournalError> {
+        let disk = Disk::open(path, JournalLimits::default())?;
+        match without(&disk, plugin)? {
+            Some(record) => disk
+                .commit(&[Write::Note(CRASHES.to_owned(), Some(record))])
+                .map(|()| true),
+            None => Ok(false),
+        }
+    }
+}
+
+/// The record of crashes without those of a plugin; `None` if there are none.
+fn without(disk: &Disk, plugin: &str) -> Result<Option<Vec<u8>>, JournalError> {
+    let mut record = disk.crashes()?;
+    let counted = record.plugins.remove(plugin).is_some();
+    Ok(counted.then(|| record.encode_to_vec()))
 }
 
 impl State {

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{Answer, REQUEST_BYTES, Request, place};
-use crate::{identity::Identity, journal::Journal};
+use crate::{identity::Identity, journal::Journal, lifecycle::chain};
 
 /// Connections at once; whoever comes beyond them is turned away.
 const CONNECTIONS: usize = 4;
@@ -143,6 +143,12 @@ fn answer(line: &[u8], journal: &Journal) -> Answer {
     }
     match serde_json::from_slice(line) {
         Ok(Request::Journal { filter, most }) => Answer::Journal(journal.list(filter, most)),
+        Ok(Request::Release { plugin }) => match journal.forgive(&plugin) {
+            Ok(released) => Answer::Released(released),
+            Err(error) => Answer::Refused {
+                reason: chain(&error),
+            },
+        },
         Err(error) => Answer::Refused {
             reason: format!("this worker does not understand the request: {error}"),
         },

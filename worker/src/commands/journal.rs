@@ -1,6 +1,9 @@
 //! `aegis-worker journal list`
 
-use std::{fmt::Write as _, path::Path};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use aegis_core::{
     identity::{IdentityError, StateDir},
@@ -30,6 +33,18 @@ fn read(state_dir: &Path, filter: JournalFilter, most: usize) -> anyhow::Result<
         Err(AskError::NotRunning) => {}
         Err(error) => return Err(error.into()),
     }
+    let (_owned, file) = stopped(state_dir)?;
+    Listing::read(&file, filter, most).with_context(|| {
+        format!(
+            "cannot read {}: if it is damaged, the worker sets it aside at its next start",
+            file.display()
+        )
+    })
+}
+
+/// The journal's file of a worker that does not run, with the state directory
+/// that this now owns.
+pub(super) fn stopped(state_dir: &Path) -> anyhow::Result<(StateDir, PathBuf)> {
     let file = state_dir.join(journal::FILE);
     if !file.exists() {
         bail!(
@@ -38,7 +53,7 @@ fn read(state_dir: &Path, filter: JournalFilter, most: usize) -> anyhow::Result<
             state_dir.display()
         );
     }
-    let _owned = match StateDir::open(state_dir) {
+    let owned = match StateDir::open(state_dir) {
         Err(IdentityError::InUse { .. }) => bail!(
             "the worker that owns {} does not listen at worker.sock in it: it starts or ends \
              just now, or its log says why; try again",
@@ -46,12 +61,7 @@ fn read(state_dir: &Path, filter: JournalFilter, most: usize) -> anyhow::Result<
         ),
         opened => opened?,
     };
-    Listing::read(&file, filter, most).with_context(|| {
-        format!(
-            "cannot read {}: if it is damaged, the worker sets it aside at its next start",
-            file.display()
-        )
-    })
+    Ok((owned, file))
 }
 
 fn print_table(listing: &Listing) -> anyhow::Result<()> {

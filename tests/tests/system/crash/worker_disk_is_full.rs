@@ -38,11 +38,16 @@ async fn a_worker_whose_disk_is_full_refuses_what_is_new_and_loses_nothing() {
         let status = it.info.as_ref().map(|info| info.status());
         status == Some(NodeStatus::Unhealthy) && it.unhealthy_reason.contains("journal")
     };
-    operator.until_node(&node, "it says what is wrong", unhealthy).await;
+    operator
+        .until_node(&node, "it says what is wrong", unhealthy)
+        .await;
     let refused = cluster.run("hello", r#"{"name": "you"}"#).await;
     assert_eq!(refused.state(), CommandState::Rejected, "{refused:#?}");
     let error = refused.error.expect("a reason");
-    assert_eq!((error.code.as_str(), error.retryable), ("journal-unwritable", true));
+    assert_eq!(
+        (error.code.as_str(), error.retryable),
+        ("journal-unwritable", true)
+    );
     std::fs::write(&end, "").expect("another directory has room");
     assert!(cluster.program.runs());
 
