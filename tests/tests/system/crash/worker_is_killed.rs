@@ -41,7 +41,7 @@ const ATTEMPTS: u32 = 3;
 /// what succeeded ran, and nothing is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn wherever_a_worker_is_killed_its_commands_end_as_their_handlers_declare() {
-    let mut rounds = Rounds::begin("AEGIS_CRASH_ROUNDS", 110);
+    let mut rounds = Rounds::begin("AEGIS_CRASH_ROUNDS", 220);
     let mut cluster =
         Cluster::start_with(|worker| worker.config("[plugins]\nquarantine_after = 0\n")).await;
     let marks = tempfile::tempdir().expect("a temporary directory");
