@@ -211,6 +211,13 @@ impl Catalog {
         hosted.reconfigure(config)
     }
 
+    /// How often a plugin panicked since the worker began, and why it does not
+    /// run if it does not. `None`: there is none of that name.
+    pub(crate) fn condition(&self, plugin: &str) -> Option<(u64, PluginState)> {
+        let (_, hosted) = self.hosted().find(|(name, _)| *name == plugin)?;
+        Some((hosted.panics(), hosted.state()))
+    }
+
     /// Ends all plugins: each refuses new calls, finishes the running ones
     /// within `timeout`, and is destroyed if it does. Blocks, little longer
     /// than `timeout`, whatever the plugins do.

@@ -27,7 +27,8 @@ pub trait ConfigControl: Send + Sync + 'static {
     fn validate(&self, candidate: &CandidateConfig) -> Result<(), HandlerError>;
     /// Writes it durably beside the last good one.
     fn store(&self, candidate: &CandidateConfig) -> Result<(), HandlerError>;
-    /// Puts the stored one into force, or leaves the last good one in force.
+    /// Puts the stored one into force, on probation, or leaves the one before it
+    /// in force. The one that is in force already is left as it is.
     fn apply(&self, version: &str) -> Result<(), HandlerError>;
     /// Tells the controller which version is in force.
     fn acknowledge(&self, version: &str) -> Result<(), HandlerError>;
@@ -112,6 +113,10 @@ pub struct CandidateConfig {
 pub struct CurrentConfig {
     /// Empty if none was ever applied.
     pub version: String,
+    /// Of its document, in hexadecimal digits: a version is known by its
+    /// content too. Empty where `version` is.
+    #[serde(default)]
+    pub sha256: String,
     /// The last refusal, unless a later version was applied.
     pub rejected: Option<RejectedConfig>,
 }
@@ -121,7 +126,7 @@ pub struct CurrentConfig {
 pub struct RejectedConfig {
     /// Which.
     pub version: String,
-    /// `decode`, `validate`, `store`, `apply` or `acknowledge`.
+    /// `decode`, `validate`, `store`, `apply`, `acknowledge` or `health`.
     pub step: String,
     /// Why.
     pub reason: String,

@@ -18,6 +18,7 @@ pub mod journal;
 pub mod lifecycle;
 pub mod loader;
 pub mod local;
+pub mod log_tail;
 pub mod manifest;
 mod metrics;
 pub mod notes;

@@ -10,6 +10,7 @@ mod error;
 mod health;
 mod local_outcomes;
 mod machine;
+mod probation;
 mod pulse;
 mod steps;
 

@@ -6,20 +6,26 @@
 //! node's own file sets under `[plugins.NAME.config]` keeps the file's value.
 //! All other keys are kept and handed to [subscribers](PushedConfig::subscribe).
 //!
-//! At any moment either the last good config is wholly in force or the new one
-//! is; what fails on the way is undone.
+//! At any moment either the one config is wholly in force or the other is; what
+//! fails on the way is undone. A config that has come into force is on trial
+//! until the node was well under it for a while, and only then is it the last
+//! good one. If the node is not, or if the worker's process dies, the last good
+//! one comes back, and the version is remembered as rejected.
 
 mod acknowledge;
 mod document;
 mod files;
 mod memory;
 mod plugins;
+mod probation;
 mod settings;
+mod steps;
+mod trial;
 
 use std::{
     collections::HashMap,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, Weak},
+    path::PathBuf,
+    sync::{Arc, Mutex, Weak, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -30,22 +36,35 @@ use tokio::sync::{mpsc, watch};
 use self::{
     document::{Digest, Stored},
     files::Files,
-    memory::{Memory, Rejection},
+    memory::{Aftermath, Memory, Reason, Rejection},
     plugins::Sections,
+    trial::{HEALTH, Trial},
 };
 use crate::{
-    command::HandlerError,
-    config::model::PluginsConfig,
-    control::{CandidateConfig, ConfigControl, CurrentConfig, RejectedConfig},
-    unpoisoned::lock,
+    command::HandlerError, config::model::PluginsConfig, log_tail::LogTail, unpoisoned::lock,
 };
 
 pub use acknowledge::SyncRequest;
-pub use plugins::PluginConfigs;
+pub(crate) use document::digest_of;
+pub use plugins::{Condition, PluginConfigs};
+pub(crate) use probation::Signs;
 pub use settings::{HandlerSettings, WorkerSettings};
 
 /// How long a controller may take to answer an acknowledgement.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What a [`PushedConfig`] is made from.
+#[derive(Debug)]
+pub struct PushedConfigOptions {
+    /// The worker's.
+    pub state_dir: PathBuf,
+    /// `[plugins]` of the node's own file.
+    pub local: PluginsConfig,
+    /// How long the node has to be well under a config before that is good.
+    pub probation: Duration,
+    /// For whoever hears of a failure.
+    pub log_tail: LogTail,
+}
 
 /// The pushed config of a node.
 #[derive(Debug)]
@@ -60,6 +79,9 @@ pub struct PushedConfig {
     subscribers: Mutex<HashMap<String, watch::Sender<Option<Value>>>>,
     sync: mpsc::Sender<SyncRequest>,
     sync_timeout: Duration,
+    probation: Duration,
+    log_tail: LogTail,
+    on_trial: AtomicBool,
 }
 
 /// What the controller is told of the node's config.
@@ -67,16 +89,24 @@ pub struct PushedConfig {
 pub struct ConfigState {
     /// The version in force; empty if none is, or not all of it.
     pub active_version: String,
+    /// Of its document, in hexadecimal digits; empty where the version is.
+    pub active_sha256: String,
     /// The version that was tried last.
     pub attempted_version: String,
     /// Whether it is in force.
     pub attempt_succeeded: bool,
-    /// `decode`, `validate`, `store`, `apply` or `acknowledge`; empty if none failed.
+    /// `decode`, `validate`, `store`, `apply`, `acknowledge` or `health`; empty if
+    /// none failed.
     pub failed_step: String,
     /// Why it failed.
     pub reason: String,
     /// When it was tried.
     pub attempted_at: Option<DateTime<Utc>>,
+    /// The version that was restored where a failed one had come into force, in
+    /// whole or in part; empty where nothing had to be restored.
+    pub rolled_back_to: String,
+    /// The last lines of the log before the failure, oldest first.
+    pub log_tail: Vec<String>,
 }
 
 /// The directory of the pushed config can't be used.
@@ -97,15 +127,23 @@ struct Steps {
     plugins: Option<Weak<dyn PluginConfigs>>,
     /// Stored and not yet applied.
     candidate: Option<Stored>,
-    /// The last good one, as it is in force.
+    /// The one in force.
     active: Option<Stored>,
+    /// Set while that one is not known to be good.
+    trial: Option<Trial>,
+    /// The version that plugins were given back when one refused its part.
+    restored: Option<String>,
+    /// The worker is on its way out.
+    ending: bool,
 }
 
 impl PushedConfig {
     /// Opens the pushed config of a node and puts the last good one into force,
     /// but for the plugins' parts, which wait for [`attach`](Self::attach). The
-    /// receiver gets what is to be acknowledged; `local` is the node's own file.
+    /// receiver gets what is to be acknowledged.
     ///
+    /// A config on whose probation the last process died is rejected here; one
+    /// whose probation an orderly end cut short is in force and on trial again.
     /// A stored config that is damaged or not understood is not in force, and
     /// the version that is reported is empty, so that the controller sends one.
     ///
@@ -113,36 +151,43 @@ impl PushedConfig {
     ///
     /// The directory can't be made or read.
     pub fn open(
-        state_dir: &Path,
-        local: PluginsConfig,
+        options: PushedConfigOptions,
     ) -> Result<(Arc<Self>, mpsc::Receiver<SyncRequest>), PushedConfigError> {
-        Self::open_with(state_dir, local, SYNC_TIMEOUT)
+        Self::open_with(options, SYNC_TIMEOUT)
     }
 
     fn open_with(
-        state_dir: &Path,
-        local: PluginsConfig,
+        options: PushedConfigOptions,
         sync_timeout: Duration,
     ) -> Result<(Arc<Self>, mpsc::Receiver<SyncRequest>), PushedConfigError> {
-        let files = Files::open(state_dir)?;
+        let files = Files::open(&options.state_dir)?;
         let mut memory = Memory::new(files.read_rejections());
-        let (active, fault) = files.read_active();
-        let settings = active
-            .as_ref()
-            .map(|stored| document::settings(&stored.document));
-        let (settings, fault) = match settings {
-            Some(Ok(settings)) => (settings, fault),
-            Some(Err(error)) => (WorkerSettings::default(), Some(error.to_string())),
-            None => (WorkerSettings::default(), fault),
+        let (good, mut fault) = usable(files.read_active());
+        reject_fatal(&files, &mut memory, good.as_ref());
+        let resumed = match files.resume_trial() {
+            // One that can't be read any more is no loss: it was on trial.
+            Ok(resumed) => resumed.filter(|it| document::settings(&it.document).is_ok()),
+            Err(error) => {
+                tracing::error!(
+                    error,
+                    "a config whose probation was cut short can't be used"
+                );
+                None
+            }
         };
-        let active = active.filter(|_| fault.is_none());
-        if let Some(stored) = &active {
-            memory.active_version.clone_from(&stored.version);
+        if resumed.is_some() {
+            fault = None;
+        }
+        let active = resumed.as_ref().or(good.as_ref());
+        memory.set_active(active);
+        if let Some(stored) = active {
             tracing::info!(
                 version = stored.version,
-                "the last good pushed config is in force"
+                on_trial = resumed.is_some(),
+                "a pushed config is in force"
             );
         }
+        let settings = active.and_then(|stored| document::settings(&stored.document).ok());
         let mut state = memory.state();
         if let Some(reason) = fault {
             tracing::error!(
@@ -157,24 +202,36 @@ impl PushedConfig {
         let pushed = Self {
             files,
             step: Mutex::new(Steps {
-                local,
+                local: options.local,
                 plugins: None,
                 candidate: None,
-                active,
+                active: active.cloned(),
+                trial: None,
+                restored: None,
+                ending: false,
             }),
             memory: Mutex::new(memory),
             state: watch::Sender::new(state),
-            settings: watch::Sender::new(settings),
+            settings: watch::Sender::new(settings.unwrap_or_default()),
             subscribers: Mutex::default(),
             sync,
             sync_timeout,
+            probation: options.probation,
+            log_tail: options.log_tail,
+            on_trial: AtomicBool::new(false),
         };
+        if let Some(resumed) = resumed {
+            let sections = Sections::of(&resumed.document);
+            let trial = Trial::new(good, &sections, &NoPlugins, pushed.probation);
+            pushed.set_trial(&mut lock(&pushed.step), Some(trial));
+        }
         Ok((Arc::new(pushed), requests))
     }
 
     /// Makes the plugins known, once they are loaded, and gives them their
-    /// parts of the last good config. Where one refuses, the rest stays in
-    /// force, and the version that is reported is empty. May block.
+    /// parts of the config in force. Where one refuses, a config on trial is
+    /// undone; of the last good one the rest stays in force, and the version
+    /// that is reported is empty. May block.
     ///
     /// Only a weak reference is kept: the plugins own this, not the reverse.
     pub fn attach(&self, plugins: &Arc<dyn PluginConfigs>) {
@@ -187,12 +244,29 @@ impl PushedConfig {
         let Err(error) = sections.reconfigure_all(plugins.as_ref(), &step.local) else {
             return;
         };
+        if step.trial.is_some() {
+            let text = error.to_string();
+            self.undo(
+                &mut step,
+                Reason {
+                    step: "apply",
+                    text,
+                },
+            );
+            drop(step);
+            self.attach(plugins);
+            return;
+        }
         tracing::error!(
             version = active.version, error = %error,
             "a plugin does not take its part of the last good pushed config"
         );
-        lock(&self.memory).active_version.clear();
-        self.failed(&active.version, "apply", &error.to_string());
+        lock(&self.memory).set_active(None);
+        let aftermath = Aftermath {
+            log_tail: self.log_tail.lines(),
+            ..Aftermath::default()
+        };
+        self.failed(&active.version, "apply", &error.to_string(), aftermath);
     }
 
     /// What the controller is told.
@@ -219,20 +293,23 @@ impl PushedConfig {
             .subscribe()
     }
 
-    fn failed(&self, version: &str, step: &str, reason: &str) {
-        let active_version = lock(&self.memory).active_version.clone();
+    fn failed(&self, version: &str, step: &str, reason: &str, aftermath: Aftermath) {
+        let active = lock(&self.memory).current();
         self.state.send_replace(ConfigState {
-            active_version,
+            active_version: active.version,
+            active_sha256: active.sha256,
             attempted_version: version.to_owned(),
             attempt_succeeded: false,
             failed_step: step.to_owned(),
             reason: reason.to_owned(),
             attempted_at: Some(Utc::now()),
+            rolled_back_to: aftermath.rolled_back_to,
+            log_tail: aftermath.log_tail,
         });
     }
 
     /// Hands the config in force to everyone who follows it.
-    fn publish(&self, active: &Stored, settings: WorkerSettings) {
+    fn publish(&self, active: Option<&Stored>, settings: WorkerSettings) {
         self.settings.send_if_modified(|known| {
             let changed = *known != settings;
             *known = settings;
@@ -240,7 +317,7 @@ impl PushedConfig {
         });
         for (key, subscriber) in lock(&self.subscribers).iter() {
             subscriber.send_if_modified(|known| {
-                let new = active.document.get(key);
+                let new = active.and_then(|active| active.document.get(key));
                 let changed = known.as_ref() != new;
                 if changed {
                     *known = new.cloned();
@@ -251,119 +328,68 @@ impl PushedConfig {
     }
 }
 
-impl ConfigControl for PushedConfig {
-    fn current(&self) -> CurrentConfig {
-        lock(&self.memory).current()
-    }
-
-    fn validate(&self, candidate: &CandidateConfig) -> Result<(), HandlerError> {
-        let step = lock(&self.step);
-        let stored = Stored::from(candidate);
-        stored.check_bounds()?;
-        lock(&self.memory).tried(&stored)?;
-        document::settings(&stored.document)?;
-        Sections::read(&stored.document)?.check(step.plugins()?.as_ref())
-    }
-
-    fn store(&self, candidate: &CandidateConfig) -> Result<(), HandlerError> {
-        let mut step = lock(&self.step);
-        let stored = Stored::from(candidate);
-        stored.check_bounds()?;
-        self.files.write_candidate(&stored)?;
-        step.candidate = Some(stored);
-        Ok(())
-    }
-
-    fn apply(&self, version: &str) -> Result<(), HandlerError> {
-        let mut step = lock(&self.step);
-        let Some(candidate) = step
-            .candidate
-            .clone()
-            .filter(|stored| stored.version == version)
-        else {
-            return Err(HandlerError::new(
-                "config-not-stored",
-                format!("no config of version {version:?} is stored: store it before applying it"),
-            ));
-        };
-        let settings = document::settings(&candidate.document)?;
-        let new = Sections::read(&candidate.document)?;
-        let old = step
-            .active
-            .as_ref()
-            .map(|active| Sections::of(&active.document));
-        let plugins = step.plugins()?;
-        let changed = new.replace(&old.unwrap_or_default(), plugins.as_ref(), &step.local)?;
-        if let Err(error) = self.files.promote_candidate() {
-            changed.undo();
-            return Err(error);
-        }
-        drop(changed);
-        lock(&self.memory).applied(version);
-        self.publish(&candidate, settings);
-        self.state.send_replace(ConfigState {
-            active_version: version.to_owned(),
-            attempted_version: version.to_owned(),
-            attempt_succeeded: true,
-            failed_step: String::new(),
-            reason: String::new(),
-            attempted_at: Some(Utc::now()),
-        });
-        tracing::info!(version, "the pushed config is in force");
-        step.active = Some(candidate);
-        step.candidate = None;
-        Ok(())
-    }
-
-    fn acknowledge(&self, version: &str) -> Result<(), HandlerError> {
-        if lock(&self.memory).active_version != version {
-            return Err(HandlerError::new(
-                "config-not-applied",
-                format!("version {version:?} is not in force: apply it before acknowledging it"),
-            ));
-        }
-        acknowledge::wait(&self.sync, version, self.sync_timeout)
-    }
-
-    /// A failed acknowledgement is told and not remembered: the config is in
-    /// force, and the worker asks for the newest one after every registration.
-    fn reject(&self, rejected: RejectedConfig) -> Result<(), HandlerError> {
-        let mut step = lock(&self.step);
-        tracing::warn!(
-            version = rejected.version,
-            step = rejected.step,
-            reason = rejected.reason,
-            "a pushed config was rejected; the last good one stays in force"
-        );
-        if rejected.step == "acknowledge" {
-            self.failed(&rejected.version, &rejected.step, &rejected.reason);
-            return Ok(());
-        }
-        if step
-            .candidate
-            .take_if(|stored| stored.version == rejected.version)
-            .is_some()
-        {
-            self.files.remove_candidate();
-        }
-        let (known, rejections) = {
-            let mut memory = lock(&self.memory);
-            (memory.reject(rejected), memory.rejections().to_vec())
-        };
-        self.failed(&known.version, &known.step, &known.reason);
-        self.files.write_rejections(&rejections)
+/// What can be put into force, and why not if it can't.
+fn usable(read: Result<Option<Stored>, String>) -> (Option<Stored>, Option<String>) {
+    match read {
+        Ok(Some(stored)) => match document::settings(&stored.document) {
+            Ok(_) => (Some(stored), None),
+            Err(error) => (None, Some(error.to_string())),
+        },
+        Ok(None) => (None, None),
+        Err(fault) => (None, Some(fault)),
     }
 }
 
-impl Steps {
-    fn plugins(&self) -> Result<Arc<dyn PluginConfigs>, HandlerError> {
-        self.plugins
-            .as_ref()
-            .and_then(Weak::upgrade)
-            .ok_or_else(|| {
-                HandlerError::new("not-ready", "the plugins of this node are not loaded")
-                    .retry_after(Duration::from_secs(1))
-            })
+/// Remembers the config that the last process did not survive.
+fn reject_fatal(files: &Files, memory: &mut Memory, good: Option<&Stored>) {
+    let fatal = match files.read_trial() {
+        Ok(Some(stored)) => stored,
+        Ok(None) => return,
+        Err(error) => {
+            tracing::error!(
+                error,
+                "a config on trial can't be read; the last good one holds"
+            );
+            return;
+        }
+    };
+    if !good.is_some_and(|good| good.is(&fatal)) {
+        let rolled_back_to = good.map_or(String::new(), |good| good.version.clone());
+        tracing::error!(
+            version = fatal.version,
+            rolled_back_to,
+            "the worker's process died while this config was on probation: going back to the \
+             last good one"
+        );
+        let text = "the worker's process died while this config was on probation".to_owned();
+        let aftermath = Aftermath {
+            rolled_back_to,
+            ..Aftermath::default()
+        };
+        memory.reject_stored(&fatal, Reason { step: HEALTH, text }, aftermath);
+        if let Err(error) = files.write_rejections(memory.rejections()) {
+            tracing::error!(%error, "the rejected config may be tried again");
+        }
+    }
+    files.remove_trial();
+    // It is older than what was on trial.
+    files.remove_pending();
+}
+
+/// Before there are any.
+struct NoPlugins;
+
+impl PluginConfigs for NoPlugins {
+    fn is_loaded(&self, _: &str) -> bool {
+        false
+    }
+
+    fn reconfigure(&self, _: &str, _: &Value) -> Result<(), HandlerError> {
+        Ok(())
+    }
+
+    fn condition(&self, _: &str) -> Condition {
+        Condition::default()
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::io::{self, IsTerminal};
 
-use aegis_core::config::model::{LogFormat, TelemetryConfig};
+use aegis_core::{
+    config::model::{LogFormat, TelemetryConfig},
+    log_tail::LogTail,
+};
 use anyhow::Context;
-use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
-    Registry,
+    Layer, Registry,
     filter::{ParseError, Targets},
-    fmt,
+    fmt, layer,
     layer::SubscriberExt,
     reload,
     util::SubscriberInitExt,
@@ -24,12 +27,21 @@ pub struct LogLevel {
     local: Targets,
 }
 
-/// Starts it.
-pub fn start(config: &TelemetryConfig) -> anyhow::Result<LogLevel> {
+/// Keeps the last lines.
+struct Tail(LogTail);
+
+impl<S: Subscriber> Layer<S> for Tail {
+    fn on_event(&self, event: &Event<'_>, _: layer::Context<'_, S>) {
+        self.0.record(event);
+    }
+}
+
+/// Starts it. Its last lines are kept in `tail`.
+pub fn start(config: &TelemetryConfig, tail: LogTail) -> anyhow::Result<LogLevel> {
     let local = filter(&config.log_level)
         .with_context(|| format!("telemetry.log_level: {:?} is no filter", config.log_level))?;
     let (filter, handle) = reload::Layer::new(local.clone());
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(Tail(tail));
     match config.log_format {
         LogFormat::Text => registry
             .with(

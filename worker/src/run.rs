@@ -1,6 +1,6 @@
 //! The worker itself.
 
-use aegis_core::{lifecycle::WorkerLifecycle, notify::ServiceManager};
+use aegis_core::{lifecycle::WorkerLifecycle, log_tail::LogTail, notify::ServiceManager};
 use anyhow::{Context, bail};
 use tokio::{
     runtime::Builder,
@@ -17,7 +17,8 @@ const THREADS: usize = 2;
 /// Until the end that was asked for.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let config = settings.load()?;
-    let log_level = logging::start(&config.telemetry)?;
+    let log_tail = LogTail::default();
+    let log_level = logging::start(&config.telemetry, log_tail.clone())?;
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .is_err()
@@ -35,7 +36,8 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         let mut builder = WorkerLifecycle::builder(config)
             .expect_built_ins(built_ins::EXPECTED)
             .worker_version(env!("CARGO_PKG_VERSION"))
-            .service_manager(ServiceManager::from_env());
+            .service_manager(ServiceManager::from_env())
+            .log_tail(log_tail);
         for (plugin, grants) in built_ins::grants() {
             builder = builder.built_in_grants(&plugin, grants);
         }

@@ -61,6 +61,10 @@ fn what_it_gives_as_defaults_are_the_defaults() {
             reference.lifecycle.drain_timeout,
             default.lifecycle.drain_timeout,
         ),
+        (
+            reference.lifecycle.config_probation,
+            default.lifecycle.config_probation,
+        ),
     ] {
         assert_eq!(reference, default);
     }

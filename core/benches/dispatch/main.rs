@@ -27,12 +27,13 @@ use aegis_core::{
     dispatch::{DispatchLimits, Dispatcher},
     drain::NodeState,
     journal::{Journal, JournalReader, JournalUpdate},
+    log_tail::LogTail,
     plugin::{
         Call, CallId, CallSink, Completion, Handler, HandlerInfo, Handlers, Lookup, PluginInstance,
         Started,
     },
     policy::Policy,
-    pushed_config::PushedConfig,
+    pushed_config::{PushedConfig, PushedConfigOptions},
 };
 use aegis_plugin_api::Effect;
 use bytes::Bytes;
@@ -246,8 +247,13 @@ fn dispatch(criterion: &mut Criterion) {
 }
 
 fn catalog(plugins: &Path, state: &Path) -> Arc<Catalog> {
-    let (pushed, _requests) =
-        PushedConfig::open(state, PluginsConfig::default()).expect("an empty directory");
+    let (pushed, _requests) = PushedConfig::open(PushedConfigOptions {
+        state_dir: state.to_owned(),
+        local: PluginsConfig::default(),
+        probation: Duration::from_secs(60),
+        log_tail: LogTail::default(),
+    })
+    .expect("an empty directory");
     let catalog = Catalog::load(CatalogOptions {
         plugins: PluginsConfig {
             dirs: vec![plugins.to_owned()],

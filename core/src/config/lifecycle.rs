@@ -21,6 +21,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 const TOKEN_REFRESH_MARGIN: Duration = Duration::from_secs(120);
 /// Half of what systemd waits before it kills.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(45);
+/// Two heartbeats.
+const CONFIG_PROBATION: Duration = Duration::from_secs(60);
 
 /// No interval below it: it would be a busy loop.
 const SHORTEST: Duration = Duration::from_millis(10);
@@ -32,6 +34,7 @@ pub(super) fn read(sources: &Sources) -> LifecycleConfig {
     let min = value("min_heartbeat_interval");
     let max = value("max_heartbeat_interval");
     let max_backoff = value("max_backoff");
+    let probation = value("config_probation");
     let config = LifecycleConfig {
         heartbeat_interval: interval.unwrap_or_else(|| {
             HEARTBEAT_INTERVAL
@@ -50,12 +53,14 @@ pub(super) fn read(sources: &Sources) -> LifecycleConfig {
         max_backoff: max_backoff.unwrap_or(MAX_BACKOFF),
         token_refresh_margin: value("token_refresh_margin").unwrap_or(TOKEN_REFRESH_MARGIN),
         drain_timeout: value("drain_timeout").unwrap_or(DRAIN_TIMEOUT),
+        config_probation: probation.unwrap_or(CONFIG_PROBATION),
     };
     for (key, value) in [
         ("heartbeat_interval", interval),
         ("min_heartbeat_interval", min),
         ("max_heartbeat_interval", max),
         ("max_backoff", max_backoff),
+        ("config_probation", probation),
     ] {
         if value.is_some_and(|value| value < SHORTEST) {
             section.fault(key, "this has to be 10ms or more");

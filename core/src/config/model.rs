@@ -81,6 +81,9 @@ pub struct LifecycleConfig {
     pub token_refresh_margin: Duration,
     /// How long a shutdown waits for running commands.
     pub drain_timeout: Duration,
+    /// How long a node has to be well under a pushed config before that one is
+    /// known to be good.
+    pub config_probation: Duration,
 }
 
 /// `[plugins]`

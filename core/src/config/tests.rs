@@ -59,6 +59,7 @@ fn every_key_arrives_where_it_belongs() {
         max_backoff = "10s"
         token_refresh_margin = "1m"
         drain_timeout = "2m"
+        config_probation = "5m"
         [plugins]
         dirs = ["/usr/lib/aegis"]
         trust = "pinned"

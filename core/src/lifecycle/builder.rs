@@ -18,10 +18,11 @@ use crate::{
     identity::Identity,
     journal::{self, Journal, JournalLimits, JournalOptions},
     local::Door,
+    log_tail::LogTail,
     metrics::Listener,
     notify::ServiceManager,
     plugin::{PluginInfo, PluginState},
-    pushed_config::{PluginConfigs, PushedConfig},
+    pushed_config::{Condition, PluginConfigs, PushedConfig, PushedConfigOptions},
     session::Inventory,
 };
 
@@ -36,6 +37,7 @@ pub struct WorkerLifecycleBuilder {
     expected_built_ins: &'static [&'static str],
     worker_version: String,
     service_manager: ServiceManager,
+    log_tail: LogTail,
 }
 
 impl WorkerLifecycleBuilder {
@@ -46,6 +48,7 @@ impl WorkerLifecycleBuilder {
             expected_built_ins: &[],
             worker_version: env!("CARGO_PKG_VERSION").to_owned(),
             service_manager: ServiceManager::default(),
+            log_tail: LogTail::default(),
         }
     }
 
@@ -85,6 +88,15 @@ impl WorkerLifecycleBuilder {
         self
     }
 
+    /// Where the program's subscriber keeps the last lines of its log, which the
+    /// controller is shown when a pushed config fails. Without it, it is shown
+    /// none.
+    #[must_use]
+    pub fn log_tail(mut self, log_tail: LogTail) -> Self {
+        self.log_tail = log_tail;
+        self
+    }
+
     /// Takes the state directory, reads or makes the identity, and starts the
     /// plugins. Blocks for as long as they take.
     ///
@@ -119,8 +131,12 @@ impl WorkerLifecycleBuilder {
             },
         )?;
         let state = NodeState::open(Arc::new(journal.clone()));
-        let (pushed, sync_requests) =
-            PushedConfig::open(identity.state().path(), config.plugins.clone())?;
+        let (pushed, sync_requests) = PushedConfig::open(PushedConfigOptions {
+            state_dir: identity.state().path().to_owned(),
+            local: config.plugins.clone(),
+            probation: config.lifecycle.config_probation,
+            log_tail: self.log_tail,
+        })?;
         let catalog = Arc::new(Catalog::load(CatalogOptions {
             plugins: config.plugins.clone(),
             handlers: config.handlers.clone(),
@@ -170,6 +186,17 @@ impl PluginConfigs for Catalog {
 
     fn reconfigure(&self, plugin: &str, config: &Value) -> Result<(), HandlerError> {
         Self::reconfigure(self, plugin, config)
+    }
+
+    fn condition(&self, plugin: &str) -> Condition {
+        let Some((panics, state)) = Self::condition(self, plugin) else {
+            return Condition::default();
+        };
+        let failure = match state {
+            PluginState::Failed(reason) => Some(reason),
+            _ => None,
+        };
+        Condition { panics, failure }
     }
 }
 

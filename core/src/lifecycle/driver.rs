@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::{
     Health, LifecycleError, WorkerLifecycle, chain, local_outcomes,
     machine::{Action, Ended, Event, Machine, Settings},
+    probation,
     pulse::Pulse,
     steps::{self, Operation, Step},
 };
@@ -33,7 +34,7 @@ use crate::{
     metrics::Sources,
     notify::ServiceManager,
     policy::Policy,
-    pushed_config::{SyncRequest, WorkerSettings},
+    pushed_config::{PushedConfig, SyncRequest, WorkerSettings},
     session::{Heartbeats, Inventory, Node, SessionEvent},
 };
 
@@ -63,6 +64,7 @@ pub(super) struct Driver {
     tasks: JoinSet<()>,
     sync_requests: mpsc::Receiver<SyncRequest>,
     settings: watch::Receiver<WorkerSettings>,
+    pushed: Arc<PushedConfig>,
     service_manager: ServiceManager,
     health: watch::Sender<Health>,
     pulse: Arc<Pulse>,
@@ -153,6 +155,12 @@ impl Driver {
         if let Some(door) = door {
             tasks.spawn(door.serve(node.journal.clone()));
         }
+        tasks.spawn(probation::watch(
+            pushed.clone(),
+            node.clone(),
+            health.subscribe(),
+            config.lifecycle.config_probation,
+        ));
         Ok(Self {
             interval: watch::Sender::new(machine.interval()),
             machine,
@@ -169,6 +177,7 @@ impl Driver {
             tasks,
             sync_requests,
             settings: pushed.settings(),
+            pushed,
             service_manager,
             health,
             pulse,
@@ -373,8 +382,9 @@ impl Driver {
                         "worker shuts down: draining"
                     );
                     self.service_manager.stopping(timeout + LEAVE_TIME);
-                    let dispatcher = self.dispatcher.clone();
+                    let (dispatcher, pushed) = (self.dispatcher.clone(), self.pushed.clone());
                     self.ending = Some(Box::pin(async move {
+                        probation::put_off(pushed).await;
                         dispatcher.shut_down(timeout).await;
                         Step::Event(Event::Drained)
                     }));
@@ -421,6 +431,7 @@ impl Driver {
             tracing::error!("{}; {}", self.trouble, error);
             self.service_manager
                 .stopping(self.config.lifecycle.drain_timeout + LEAVE_TIME);
+            probation::put_off(self.pushed.clone()).await;
             self.dispatcher
                 .shut_down(self.config.lifecycle.drain_timeout)
                 .await;

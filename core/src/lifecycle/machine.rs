@@ -40,6 +40,8 @@ pub(crate) struct Machine {
     renewing: bool,
     /// The session was found not to be served on this connection.
     unary_only: bool,
+    /// The controller was asked for the node's config on this connection.
+    asked_for_config: bool,
     /// The interval of the pushed config.
     pushed_interval: Option<Duration>,
     /// The interval of the last welcome.
@@ -89,6 +91,7 @@ impl Machine {
             offer: if admitted { Offer::Key } else { Offer::First },
             renewing: false,
             unary_only: false,
+            asked_for_config: false,
             pushed_interval: None,
             told_interval: None,
             interval: settings.heartbeat_interval,
@@ -212,6 +215,7 @@ impl Machine {
         match event {
             Event::Connected if self.link == Link::Connecting => {
                 self.unary_only = false;
+                self.asked_for_config = false;
                 self.proceed(now)
             }
             Event::Attested { expires_at } if self.link == Link::Attesting => {
@@ -222,6 +226,7 @@ impl Machine {
             }
             Event::Registered if self.link == Link::Registering => {
                 self.registered = true;
+                self.asked_for_config = true;
                 let mut actions = vec![Action::SyncConfig];
                 actions.extend(self.proceed(now));
                 actions

@@ -143,10 +143,7 @@ pub(super) async fn acknowledge_config(
     };
     let answer = match result {
         Ok(answer) => {
-            if !answer.up_to_date
-                && !answer.config_delta.is_empty()
-                && answer.latest_version != version
-            {
+            if !answer.up_to_date && !answer.config_delta.is_empty() {
                 node.offer_config(&answer.latest_version, &answer.config_delta);
             }
             Ok(())

@@ -113,6 +113,11 @@ impl Hosted {
             .map_or(PluginState::Active, PluginState::Failed)
     }
 
+    /// How often it panicked since the worker began.
+    pub(crate) fn panics(&self) -> u64 {
+        self.restart.panics()
+    }
+
     /// What it did that it must not.
     pub(crate) fn faults(&self) -> FaultCounts {
         self.side.faults.counts()

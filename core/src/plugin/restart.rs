@@ -94,6 +94,8 @@ struct State {
     due: Option<Instant>,
     parked: Vec<Parked>,
     panics: u32,
+    /// Since the worker began.
+    all_panics: u64,
     last: Option<Instant>,
     failure: Option<String>,
     threads: Vec<JoinHandle<()>>,
@@ -138,6 +140,11 @@ impl Restart {
     /// Why there is no instance, while there is none.
     pub(super) fn failure(&self) -> Option<String> {
         self.state().failure.clone()
+    }
+
+    /// How often it panicked since the worker began.
+    pub(super) fn panics(&self) -> u64 {
+        self.state().all_panics
     }
 
     /// Makes no more instances. Answers with the calls that wait for one.
@@ -194,6 +201,7 @@ impl Hosted {
             return;
         };
         let mut state = self.restart.state();
+        state.all_panics += 1;
         if state.closing {
             return;
         }

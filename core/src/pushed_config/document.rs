@@ -11,8 +11,9 @@ use crate::{command::HandlerError, control::CandidateConfig};
 /// Versions are opaque, but not endless.
 const VERSION_BYTES: usize = 256;
 
-/// The SHA-256 of a document, in hexadecimal digits.
-pub(super) type Digest = String;
+/// The SHA-256 of a document as compact JSON, keys in order, in hexadecimal
+/// digits.
+pub(crate) type Digest = String;
 
 /// A config with what tells whether it is whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,11 @@ impl Stored {
         self.sha256 == digest(&self.document)
     }
 
+    /// Whether it is the same config by name and by content.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.version == other.version && self.sha256 == other.sha256
+    }
+
     pub(super) fn check_bounds(&self) -> Result<(), HandlerError> {
         let invalid = |message: String| Err(HandlerError::new("invalid-config", message));
         if self.version.is_empty() || self.version.len() > VERSION_BYTES {
@@ -60,6 +66,13 @@ impl Stored {
 /// The key `worker` of a document.
 pub(super) fn settings(document: &Map<String, Value>) -> Result<WorkerSettings, HandlerError> {
     WorkerSettings::read(document.get("worker"))
+}
+
+/// The digest of the document in a payload; `None` if there is none in it.
+pub(crate) fn digest_of(payload: &[u8]) -> Option<Digest> {
+    serde_json::from_slice(payload)
+        .ok()
+        .map(|document| digest(&document))
 }
 
 fn digest(document: &Map<String, Value>) -> Digest {

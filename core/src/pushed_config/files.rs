@@ -1,5 +1,12 @@
-//! The pushed config on the disk: `active.json`, `candidate.json` beside it,
-//! and `rejected.json`, each there in whole or not at all.
+//! The pushed config on the disk, each file there in whole or not at all:
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `active.json` | the last config that is known to be good |
+//! | `candidate.json` | one that is not in force |
+//! | `trial.json` | one that was put into force, or was about to be: a worker that finds it at its start knows that its predecessor did not survive it |
+//! | `pending.json` | one whose probation an orderly end of the worker cut short |
+//! | `rejected.json` | those that are not to be tried again |
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -17,6 +24,8 @@ use crate::command::HandlerError;
 const DIR: &str = "pushed-config";
 const ACTIVE: &str = "active.json";
 const CANDIDATE: &str = "candidate.json";
+const TRIAL: &str = "trial.json";
+const PENDING: &str = "pending.json";
 const REJECTED: &str = "rejected.json";
 
 #[derive(Debug)]
@@ -48,12 +57,31 @@ impl Files {
     }
 
     /// The last good config, or why it can't be used.
-    pub(super) fn read_active(&self) -> (Option<Stored>, Option<String>) {
-        match self.read::<Stored>(ACTIVE) {
-            Ok(Some(stored)) if stored.is_whole() => (Some(stored), None),
-            Ok(Some(_)) => (None, Some(self.set_aside(ACTIVE, "its digest is another"))),
-            Ok(None) => (None, None),
-            Err(why) => (None, Some(self.set_aside(ACTIVE, &why))),
+    pub(super) fn read_active(&self) -> Result<Option<Stored>, String> {
+        self.read_stored(ACTIVE)
+    }
+
+    /// What a worker that did not end in an orderly way had on trial.
+    pub(super) fn read_trial(&self) -> Result<Option<Stored>, String> {
+        self.read_stored(TRIAL)
+    }
+
+    /// What is to be on trial again, now marked as such.
+    pub(super) fn resume_trial(&self) -> Result<Option<Stored>, String> {
+        let Some(stored) = self.read_stored(PENDING)? else {
+            return Ok(None);
+        };
+        self.rename(PENDING, TRIAL).map_err(|error| error.message)?;
+        Ok(Some(stored))
+    }
+
+    fn read_stored(&self, name: &str) -> Result<Option<Stored>, String> {
+        match self.read::<Stored>(name) {
+            Ok(Some(stored)) if !stored.is_whole() => {
+                Err(self.set_aside(name, "its digest is another"))
+            }
+            Ok(stored) => Ok(stored),
+            Err(why) => Err(self.set_aside(name, &why)),
         }
     }
 
@@ -76,17 +104,51 @@ impl Files {
         self.write(REJECTED, &rejections)
     }
 
-    /// The candidate becomes the last good config.
-    pub(super) fn promote_candidate(&self) -> Result<(), HandlerError> {
-        fs::rename(self.dir.join(CANDIDATE), self.dir.join(ACTIVE))
-            .and_then(|()| self.sync())
-            .map_err(|error| self.not_written(ACTIVE, &error))
+    /// Marks the candidate as on trial, in the place of whatever was.
+    pub(super) fn begin_trial(&self) -> Result<(), HandlerError> {
+        self.rename(CANDIDATE, TRIAL)
+    }
+
+    /// Marks this one as on trial.
+    pub(super) fn write_trial(&self, stored: &Stored) -> Result<(), HandlerError> {
+        self.write(TRIAL, stored)
+    }
+
+    /// What is on trial becomes the last good config.
+    pub(super) fn promote_trial(&self) -> Result<(), HandlerError> {
+        self.rename(TRIAL, ACTIVE)
+    }
+
+    /// What is on trial is to be on trial again in the next life of the worker.
+    pub(super) fn put_off_trial(&self) -> Result<(), HandlerError> {
+        self.rename(TRIAL, PENDING)
     }
 
     pub(super) fn remove_candidate(&self) {
-        if let Err(error) = fs::remove_file(self.dir.join(CANDIDATE)) {
-            tracing::warn!(%error, "the rejected config is still on the disk; it is not used");
+        self.remove(CANDIDATE);
+    }
+
+    pub(super) fn remove_trial(&self) {
+        self.remove(TRIAL);
+    }
+
+    pub(super) fn remove_pending(&self) {
+        self.remove(PENDING);
+    }
+
+    fn remove(&self, name: &str) {
+        match fs::remove_file(self.dir.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, name, "a file of a pushed config can't be removed");
+            }
+            _ => {}
         }
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), HandlerError> {
+        fs::rename(self.dir.join(from), self.dir.join(to))
+            .and_then(|()| self.sync())
+            .map_err(|error| self.not_written(to, &error))
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, String> {

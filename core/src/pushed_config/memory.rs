@@ -17,7 +17,8 @@ const REASON_BYTES: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    pub(super) active_version: String,
+    /// Version and digest of what is in force, if all of it is.
+    active: Option<(String, Digest)>,
     /// Oldest first.
     rejections: Vec<Rejection>,
     /// The version that was looked at last, and the digest of its document.
@@ -36,6 +37,19 @@ pub(super) struct Rejection {
     at: DateTime<Utc>,
     /// A version was applied later.
     superseded: bool,
+    #[serde(flatten)]
+    aftermath: Aftermath,
+}
+
+/// What is told beside the reason of a failure.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Aftermath {
+    /// The version that was restored; empty where nothing had to be.
+    #[serde(default)]
+    pub(super) rolled_back_to: String,
+    /// The log before the failure. Kept of the newest rejection only.
+    #[serde(default)]
+    pub(super) log_tail: Vec<String>,
 }
 
 impl Memory {
@@ -50,13 +64,33 @@ impl Memory {
         &self.rejections
     }
 
+    /// The version in force; empty if none is, or not all of it.
+    pub(super) fn active_version(&self) -> &str {
+        self.active.as_ref().map_or("", |(version, _)| version)
+    }
+
+    fn active_sha256(&self) -> &str {
+        self.active.as_ref().map_or("", |(_, sha256)| sha256)
+    }
+
+    /// Whether all of this config is in force.
+    pub(super) fn is_active(&self, stored: &Stored) -> bool {
+        self.active_version() == stored.version && self.active_sha256() == stored.sha256
+    }
+
+    /// What is in force from now on.
+    pub(super) fn set_active(&mut self, stored: Option<&Stored>) {
+        self.active = stored.map(|stored| (stored.version.clone(), stored.sha256.clone()));
+    }
+
     pub(super) fn current(&self) -> CurrentConfig {
         let rejected = self
             .rejections
             .last()
             .filter(|rejection| !rejection.superseded);
         CurrentConfig {
-            version: self.active_version.clone(),
+            version: self.active_version().to_owned(),
+            sha256: self.active_sha256().to_owned(),
             rejected: rejected.map(|rejection| RejectedConfig {
                 version: rejection.version.clone(),
                 step: rejection.step.clone(),
@@ -65,27 +99,32 @@ impl Memory {
         }
     }
 
-    /// What is known right after a start.
+    /// What there is to tell.
     pub(super) fn state(&self) -> ConfigState {
-        let active_version = self.active_version.clone();
+        let state = ConfigState {
+            active_version: self.active_version().to_owned(),
+            active_sha256: self.active_sha256().to_owned(),
+            ..ConfigState::default()
+        };
         match self
             .rejections
             .last()
             .filter(|rejection| !rejection.superseded)
         {
             Some(rejection) => ConfigState {
-                active_version,
                 attempted_version: rejection.version.clone(),
                 attempt_succeeded: false,
                 failed_step: rejection.step.clone(),
                 reason: rejection.reason.clone(),
                 attempted_at: Some(rejection.at),
+                rolled_back_to: rejection.aftermath.rolled_back_to.clone(),
+                log_tail: rejection.aftermath.log_tail.clone(),
+                ..state
             },
             None => ConfigState {
-                attempted_version: active_version.clone(),
-                attempt_succeeded: !active_version.is_empty(),
-                active_version,
-                ..ConfigState::default()
+                attempted_version: state.active_version.clone(),
+                attempt_succeeded: !state.active_version.is_empty(),
+                ..state
             },
         }
     }
@@ -108,21 +147,38 @@ impl Memory {
         .help("it is not tried again until it changes"))
     }
 
-    pub(super) fn applied(&mut self, version: &str) {
-        version.clone_into(&mut self.active_version);
+    /// Whether a rejection is worth writing down as superseded.
+    pub(super) fn applied(&mut self, stored: &Stored) -> bool {
+        self.set_active(Some(stored));
+        let mut changed = false;
         for rejection in &mut self.rejections {
-            rejection.superseded = true;
+            changed |= !std::mem::replace(&mut rejection.superseded, true);
         }
+        changed
     }
 
     /// Remembers a rejection. What was rejected before and came again unchanged
-    /// keeps its first reason; the answer is what is known now.
-    pub(super) fn reject(&mut self, rejected: RejectedConfig) -> RejectedConfig {
+    /// keeps its first reason.
+    pub(super) fn reject(&mut self, rejected: RejectedConfig, aftermath: Aftermath) {
         let sha256 = self
             .seen
             .as_ref()
             .filter(|(version, _)| *version == rejected.version && rejected.step != "decode")
             .map(|(_, digest)| digest.clone());
+        self.remember(rejected, sha256, aftermath);
+    }
+
+    /// The same of a config that was in force.
+    pub(super) fn reject_stored(&mut self, stored: &Stored, reason: Reason, aftermath: Aftermath) {
+        let rejected = RejectedConfig {
+            version: stored.version.clone(),
+            step: reason.step.to_owned(),
+            reason: reason.text,
+        };
+        self.remember(rejected, Some(stored.sha256.clone()), aftermath);
+    }
+
+    fn remember(&mut self, rejected: RejectedConfig, sha256: Option<Digest>, aftermath: Aftermath) {
         let again = self.rejections.iter().position(|rejection| {
             sha256.is_some() && rejection.version == rejected.version && rejection.sha256 == sha256
         });
@@ -135,19 +191,27 @@ impl Memory {
                 sha256,
                 at: Utc::now(),
                 superseded: false,
+                aftermath: Aftermath::default(),
             },
         };
         rejection.superseded = false;
-        let known = RejectedConfig {
-            version: rejection.version.clone(),
-            step: rejection.step.clone(),
-            reason: rejection.reason.clone(),
-        };
+        if rejection.aftermath == Aftermath::default() {
+            rejection.aftermath = aftermath;
+        }
+        for older in &mut self.rejections {
+            older.aftermath.log_tail.clear();
+        }
         self.rejections.push(rejection);
         let surplus = self.rejections.len().saturating_sub(REJECTIONS);
         self.rejections.drain(..surplus);
-        known
     }
+}
+
+/// Why a config that was in force is not any more.
+#[derive(Debug)]
+pub(super) struct Reason {
+    pub(super) step: &'static str,
+    pub(super) text: String,
 }
 
 fn cut(mut reason: String) -> String {

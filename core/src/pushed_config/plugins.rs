@@ -1,9 +1,14 @@
 //! The key `plugins` of a pushed config, and who takes it.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use serde_json::{Map, Value};
 
+use super::document::Stored;
 use crate::{command::HandlerError, config::model::PluginsConfig};
 
 /// The loaded plugins, as far as their config goes.
@@ -13,6 +18,17 @@ pub trait PluginConfigs: Send + Sync + 'static {
     /// Gives a plugin a new config. On an error the old one stays in force.
     /// May block.
     fn reconfigure(&self, plugin: &str, config: &Value) -> Result<(), HandlerError>;
+    /// How a plugin fares. One that is not there fares well.
+    fn condition(&self, plugin: &str) -> Condition;
+}
+
+/// How a plugin fares.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// How often it panicked since the worker began.
+    pub panics: u64,
+    /// Why it does not run, if it does not.
+    pub failure: Option<String>,
 }
 
 impl fmt::Debug for dyn PluginConfigs {
@@ -24,6 +40,13 @@ impl fmt::Debug for dyn PluginConfigs {
 /// The parts of a document that go to plugins, by plugin.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Sections(BTreeMap<String, Map<String, Value>>);
+
+/// Why not all plugins took their parts.
+pub(super) struct Refused {
+    pub(super) error: HandlerError,
+    /// Some had taken theirs, and got back what they had.
+    pub(super) restored: bool,
+}
 
 /// Plugins that took a new config, and the one that they had before.
 pub(super) struct Changed<'a> {
@@ -58,6 +81,13 @@ impl Sections {
         Self::read(document).unwrap_or_default()
     }
 
+    /// The same; without a document there are none.
+    pub(super) fn of_stored(stored: Option<&Stored>) -> Self {
+        stored
+            .map(|stored| Self::of(&stored.document))
+            .unwrap_or_default()
+    }
+
     /// Refuses parts of plugins that are not loaded.
     pub(super) fn check(&self, plugins: &dyn PluginConfigs) -> Result<(), HandlerError> {
         match self.0.keys().find(|name| !plugins.is_loaded(name)) {
@@ -77,7 +107,19 @@ impl Sections {
         local: &PluginsConfig,
     ) -> Result<(), HandlerError> {
         self.check(plugins)?;
-        self.replace(&Self::default(), plugins, local).map(drop)
+        match self.replace(&Self::default(), plugins, local) {
+            Ok(_) => Ok(()),
+            Err(refused) => Err(refused.error),
+        }
+    }
+
+    /// Plugins that have another part here than there.
+    pub(super) fn other_than(&self, there: &Self) -> BTreeSet<String> {
+        let names = self.0.keys().chain(there.0.keys());
+        names
+            .filter(|name| self.0.get(*name) != there.0.get(*name))
+            .cloned()
+            .collect()
     }
 
     /// Gives every plugin whose part is not what it was its new one. If one
@@ -87,34 +129,42 @@ impl Sections {
         old: &Self,
         plugins: &'a dyn PluginConfigs,
         local: &PluginsConfig,
-    ) -> Result<Changed<'a>, HandlerError> {
+    ) -> Result<Changed<'a>, Refused> {
         let mut changed = Changed {
             plugins,
             before: Vec::new(),
         };
-        let mut names: Vec<&String> = self.0.keys().chain(old.0.keys()).collect();
-        names.sort_unstable();
-        names.dedup();
-        for name in names {
+        for name in self.other_than(old) {
             // A plugin that is gone has nothing to go back to.
-            if self.0.get(name) == old.0.get(name)
-                || (!self.0.contains_key(name) && !plugins.is_loaded(name))
-            {
+            if !self.0.contains_key(&name) && !plugins.is_loaded(&name) {
                 continue;
             }
-            let new = effective(name, self.0.get(name), local);
-            if let Err(error) = plugins.reconfigure(name, &new) {
+            let new = effective(&name, self.0.get(&name), local);
+            if let Err(error) = plugins.reconfigure(&name, &new) {
+                let restored = !changed.before.is_empty();
                 changed.undo();
-                return Err(HandlerError {
-                    message: format!("the plugin {name:?} refused its config: {}", error.message),
-                    ..error
-                });
+                let message = format!("the plugin {name:?} refused its config: {}", error.message);
+                let error = HandlerError { message, ..error };
+                return Err(Refused { error, restored });
             }
-            changed
-                .before
-                .push((name.clone(), effective(name, old.0.get(name), local)));
+            let before = effective(&name, old.0.get(&name), local);
+            changed.before.push((name, before));
         }
         Ok(changed)
+    }
+
+    /// Gives every plugin whose part is not what it is in `new` the one here,
+    /// as far as they take it.
+    pub(super) fn restore(&self, new: &Self, plugins: &dyn PluginConfigs, local: &PluginsConfig) {
+        let before = self
+            .other_than(new)
+            .into_iter()
+            .map(|name| {
+                let before = effective(&name, self.0.get(&name), local);
+                (name, before)
+            })
+            .collect();
+        Changed { plugins, before }.undo();
     }
 }
 
@@ -161,5 +211,9 @@ impl<T: PluginConfigs + ?Sized> PluginConfigs for Arc<T> {
 
     fn reconfigure(&self, plugin: &str, config: &Value) -> Result<(), HandlerError> {
         (**self).reconfigure(plugin, config)
+    }
+
+    fn condition(&self, plugin: &str) -> Condition {
+        (**self).condition(plugin)
     }
 }

@@ -4,13 +4,23 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::model::PluginConfig;
+use crate::{
+    clock::BootInstant,
+    config::model::PluginConfig,
+    control::{CandidateConfig, ConfigControl, CurrentConfig, RejectedConfig},
+};
+
+mod probation;
+
+/// How long a config is on probation here, by the clock that tests give.
+const PROBATION: Duration = Duration::from_secs(60);
 
 /// Plugins that keep what they are given, and refuse `{"bad": true}`.
 #[derive(Default)]
 struct Fake {
     configs: Mutex<BTreeMap<String, Value>>,
     log: Mutex<Vec<String>>,
+    conditions: Mutex<BTreeMap<String, Condition>>,
 }
 
 impl PluginConfigs for Fake {
@@ -25,6 +35,13 @@ impl PluginConfigs for Fake {
         }
         lock(&self.configs).insert(plugin.to_owned(), config.clone());
         Ok(())
+    }
+
+    fn condition(&self, plugin: &str) -> Condition {
+        lock(&self.conditions)
+            .get(plugin)
+            .cloned()
+            .unwrap_or_default()
     }
 }
 
@@ -54,7 +71,8 @@ impl Node {
             ..PluginsConfig::default()
         };
         let (pushed, requests) =
-            PushedConfig::open_with(dir.path(), local, Duration::from_millis(20)).expect("opens");
+            PushedConfig::open_with(options(&dir, local), Duration::from_millis(20))
+                .expect("opens");
         let plugins = Arc::new(Fake::default());
         let attached: Arc<dyn PluginConfigs> = Arc::clone(&plugins) as _;
         pushed.attach(&attached);
@@ -67,8 +85,36 @@ impl Node {
         }
     }
 
-    fn restart(self) -> Self {
+    /// The process dies, and another one starts.
+    fn crash(self) -> Self {
         Self::at(self.dir)
+    }
+
+    /// The process ends as it should, and another one starts.
+    fn restart(self) -> Self {
+        self.pushed.put_off();
+        Self::at(self.dir)
+    }
+
+    /// Looks every second for as long as anything is on trial, ten minutes at
+    /// the most.
+    fn look(&self, in_place: bool) {
+        for second in 0..600 {
+            let signs = Signs {
+                in_place,
+                unhealthy: None,
+                heartbeats: second,
+            };
+            self.pushed
+                .look(&signs, BootInstant::after_boot(Duration::from_secs(second)));
+        }
+        assert!(!self.pushed.is_on_trial());
+    }
+
+    /// Pushes a config that does the node good.
+    fn push_good(&self, version: &str, document: Value) {
+        self.push(version, document).expect("applied");
+        self.look(true);
     }
 
     /// What the push-config plugin does, but for the acknowledgement.
@@ -102,6 +148,15 @@ impl Node {
         self.push(version, document).expect_err("refused").0
     }
 
+    fn version(&self) -> String {
+        self.pushed.current().version
+    }
+
+    fn rejected(&self) -> Option<(String, String)> {
+        let rejected = self.pushed.current().rejected?;
+        Some((rejected.version, rejected.step))
+    }
+
     fn state(&self) -> ConfigState {
         self.pushed.status().borrow().clone()
     }
@@ -112,6 +167,15 @@ impl Node {
 
     fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join("pushed-config").join(name)
+    }
+}
+
+fn options(dir: &TempDir, local: PluginsConfig) -> PushedConfigOptions {
+    PushedConfigOptions {
+        state_dir: dir.path().to_owned(),
+        local,
+        probation: PROBATION,
+        log_tail: LogTail::default(),
     }
 }
 
@@ -134,13 +198,7 @@ fn a_good_config_is_in_force_at_once_and_after_a_restart() {
     )
     .expect("applied");
     let check = |node: &Node| {
-        assert_eq!(
-            node.pushed.current(),
-            CurrentConfig {
-                version: "v1".into(),
-                rejected: None
-            }
-        );
+        assert_eq!((node.version().as_str(), node.rejected()), ("v1", None));
         assert_eq!(node.config_of("alpha"), Some(json!({ "size": 1 })));
         let state = node.state();
         assert_eq!(
@@ -154,7 +212,7 @@ fn a_good_config_is_in_force_at_once_and_after_a_restart() {
         Some(Duration::from_secs(10))
     );
     assert_eq!(*team.borrow_and_update(), Some(json!("blue")));
-    let mode = fs::metadata(node.file("active.json"))
+    let mode = fs::metadata(node.file("trial.json"))
         .expect("stored")
         .permissions()
         .mode();
@@ -203,7 +261,7 @@ fn what_the_node_cannot_take_is_refused_before_anything_changes() {
 fn a_plugin_that_refuses_its_part_leaves_the_last_good_config_in_force() {
     let node = Node::new();
     let good = json!({ "plugins": { "alpha": { "size": 1 } }, "worker": { "log_level": "warn" } });
-    node.push("v1", good).expect("applied");
+    node.push_good("v1", good);
     let bad = json!({ "plugins": { "alpha": { "size": 2 }, "beta": { "bad": true } } });
     assert_eq!(node.refused_at("v2", bad.clone()), "apply");
     let check = |node: &Node| {
@@ -237,13 +295,7 @@ fn a_plugin_that_refuses_its_part_leaves_the_last_good_config_in_force() {
     // Until it changes.
     node.push("v2", json!({ "plugins": { "alpha": { "size": 2 } } }))
         .expect("applied");
-    assert_eq!(
-        node.pushed.current(),
-        CurrentConfig {
-            version: "v2".into(),
-            rejected: None
-        }
-    );
+    assert_eq!((node.version().as_str(), node.rejected()), ("v2", None));
 }
 
 #[test]
@@ -275,7 +327,7 @@ fn a_damaged_file_is_set_aside_and_no_version_is_claimed() {
         "{\"version\":\"v2\",\"sha256\":\"00\",\"document\":{}}",
     ] {
         let node = Node::new();
-        node.push("v1", json!({ "team": "blue" })).expect("applied");
+        node.push_good("v1", json!({ "team": "blue" }));
         fs::write(node.file("active.json"), damage).expect("written");
         fs::write(node.file("rejected.json"), damage).expect("written");
         let node = node.restart();
@@ -298,13 +350,12 @@ fn a_damaged_file_is_set_aside_and_no_version_is_claimed() {
 #[test]
 fn a_last_good_config_that_a_plugin_no_longer_takes_is_not_claimed() {
     let node = Node::new();
-    node.push(
+    node.push_good(
         "v1",
         json!({ "worker": { "log_level": "warn" }, "plugins": { "alpha": {} } }),
-    )
-    .expect("applied");
+    );
     let (dir, local) = (node.dir, PluginsConfig::default());
-    let (pushed, _requests) = PushedConfig::open(dir.path(), local).expect("opens");
+    let (pushed, _requests) = PushedConfig::open(options(&dir, local)).expect("opens");
     struct Nobody;
     impl PluginConfigs for Nobody {
         fn is_loaded(&self, _: &str) -> bool {
@@ -312,6 +363,9 @@ fn a_last_good_config_that_a_plugin_no_longer_takes_is_not_claimed() {
         }
         fn reconfigure(&self, _: &str, _: &Value) -> Result<(), HandlerError> {
             Ok(())
+        }
+        fn condition(&self, _: &str) -> Condition {
+            Condition::default()
         }
     }
     let nobody: Arc<dyn PluginConfigs> = Arc::new(Nobody);
@@ -369,13 +423,7 @@ fn an_acknowledgement_waits_for_the_controllers_answer_even_on_a_runtimes_thread
         reason: error.to_string(),
     };
     node.pushed.reject(rejected).expect("told");
-    assert_eq!(
-        node.pushed.current(),
-        CurrentConfig {
-            version: "v1".into(),
-            rejected: None
-        }
-    );
+    assert_eq!((node.version().as_str(), node.rejected()), ("v1", None));
     assert_eq!(node.state().failed_step, "acknowledge");
     node.requests
         .try_recv()

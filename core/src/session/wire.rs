@@ -166,7 +166,8 @@ pub(super) fn config_status(state: &ConfigState) -> proto::ConfigStatus {
         failed_step: state.failed_step.clone(),
         reason: state.reason.clone(),
         attempted_at: state.attempted_at.map(timestamp),
-        ..Default::default()
+        rolled_back_to: state.rolled_back_to.clone(),
+        log_tail: state.log_tail.clone(),
     }
 }
 

@@ -17,6 +17,9 @@ pub struct ConfigControl(Interface);
 pub struct CurrentConfig {
     /// Empty if none was ever applied.
     pub version: String,
+    /// Of its document, in hexadecimal digits: a version is known by its
+    /// content too. Empty where `version` is.
+    pub sha256: String,
     /// The last refusal, unless a later version was applied.
     pub rejected: Option<RejectedConfig>,
 }
@@ -27,7 +30,7 @@ pub struct CurrentConfig {
 pub struct RejectedConfig {
     /// Which.
     pub version: String,
-    /// `decode`, `validate`, `store`, `apply` or `acknowledge`.
+    /// `decode`, `validate`, `store`, `apply`, `acknowledge` or `health`.
     pub step: String,
     /// Why.
     pub reason: String,
@@ -86,7 +89,8 @@ impl ConfigControl {
             .map(|Done {}| ())
     }
 
-    /// Puts the stored one into force.
+    /// Puts the stored one into force, on probation. The one that is in force
+    /// already is left as it is.
     ///
     /// # Errors
     ///

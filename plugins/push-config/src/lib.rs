@@ -2,8 +2,12 @@
 //!
 //! Decode, validate, store, apply, acknowledge. What goes wrong before the
 //! config is in force leaves the last good one in force and is remembered: the
-//! same version is not tried again. A controller that cannot be told is no fault
+//! same version with the same content is not tried again, and one that is in
+//! force already changes nothing. A controller that cannot be told is no fault
 //! of the config: that step is tried until the command's timeout.
+//!
+//! A config that came into force is on probation; what the node makes of that is
+//! seen in its config status.
 
 #![forbid(unsafe_code)]
 
@@ -54,23 +58,18 @@ impl BlockingHandler for PushConfig {
             version,
             cx,
         };
-        let current = steps.config.current()?;
-        let already_applied = current.version == version;
-        if !already_applied {
-            if let Some(rejected) = current.rejected.filter(|old| old.version == version) {
-                return Err(steps::rejected_before(&rejected));
-            }
-            let document = steps.run("decode", || decode(&request.config_payload))?;
-            steps.run("validate", || steps.config.validate(version, &document))?;
-            cx.check_cancelled()?;
-            steps.run("store", || steps.config.store(version, &document))?;
-            steps.run("apply", || steps.config.apply(version))?;
-        }
+        let before = steps.config.current()?;
+        let document = steps.run("decode", || decode(&request.config_payload))?;
+        steps.run("validate", || steps.config.validate(version, &document))?;
+        cx.check_cancelled()?;
+        steps.run("store", || steps.config.store(version, &document))?;
+        steps.run("apply", || steps.config.apply(version))?;
         steps.acknowledge()?;
+        let after = steps.config.current()?;
         Ok(Applied {
             config_version: version.to_owned(),
-            already_applied,
-            previous_version: current.version,
+            already_applied: (&before.version, &before.sha256) == (&after.version, &after.sha256),
+            previous_version: before.version,
         })
     }
 }

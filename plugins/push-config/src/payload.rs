@@ -14,8 +14,8 @@ use base64::{
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PushConfigCommand {
-    /// By which the config is known. A version that was rejected is not tried
-    /// again: a corrected config needs a new one.
+    /// By which the config is known, together with its content. What was
+    /// rejected is not tried again until one of the two changes.
     #[serde(alias = "config_version")]
     #[schemars(length(min = 1))]
     pub config_version: String,

@@ -82,18 +82,4 @@ impl Steps<'_> {
     }
 }
 
-const PUSH_AGAIN: &str = "correct the config and push it under a new version";
-
-/// The answer to a version that failed before.
-pub fn rejected_before(rejected: &RejectedConfig) -> HandlerError {
-    let RejectedConfig {
-        version,
-        step,
-        reason,
-    } = rejected;
-    HandlerError::new(
-        "config-rejected",
-        format!("config {version} was rejected before, at step {step}: {reason}"),
-    )
-    .help(PUSH_AGAIN)
-}
+const PUSH_AGAIN: &str = "correct the config and push it again";

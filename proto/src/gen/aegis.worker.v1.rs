@@ -388,7 +388,8 @@ pub struct ConfigStatus {
     pub attempted_version: ::prost::alloc::string::String,
     #[prost(bool, tag = "3")]
     pub attempt_succeeded: bool,
-    /// The step that failed: "decode", "validate", "store", "apply" or "acknowledge".
+    /// The step that failed: "decode", "validate", "store", "apply" or "acknowledge";
+    /// or "health": it was in force, and the node did not do well under it.
     #[prost(string, tag = "4")]
     pub failed_step: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]

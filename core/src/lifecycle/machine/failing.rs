@@ -27,12 +27,18 @@ impl Machine {
                         next: now,
                         in_flight: true,
                     };
-                    vec![
+                    let mut actions = vec![
                         Action::Say(Notice::SessionNotServed),
                         Action::Heartbeat {
                             deadline: self.interval,
                         },
-                    ]
+                    ];
+                    // On a session it is offered: here it is asked for, also by
+                    // a node that came back without a new registration.
+                    if !std::mem::replace(&mut self.asked_for_config, true) {
+                        actions.push(Action::SyncConfig);
+                    }
+                    actions
                 }
                 _ => self.step_failed(failure, now),
             },

@@ -248,6 +248,28 @@ fn without_a_session_there_are_heartbeats_until_the_next_connection() {
 }
 
 #[test]
+fn a_node_that_comes_back_without_a_registration_asks_for_its_config_once() {
+    let asks = |actions: &[Action]| actions.contains(&Action::SyncConfig);
+    let no_session =
+        || Event::SessionEnded(SessionEnd::Failed(failure(FailureKind::Unimplemented)));
+    let mut machine = enrolled();
+    machine.tick(START);
+    machine.handle(Event::Connected, START);
+    let attested = Event::Attested {
+        expires_at: START + HOUR,
+    };
+    machine.handle(attested, START);
+    assert!(asks(&machine.handle(Event::Registered, START)));
+    assert!(!asks(&machine.handle(no_session(), START)), "it has asked");
+
+    machine.handle(Event::StepFailed(failure(FailureKind::Unreachable)), START);
+    let later = START + wait(&machine, START);
+    machine.tick(later);
+    assert!(!asks(&machine.handle(Event::Connected, later)));
+    assert!(asks(&machine.handle(no_session(), later)));
+}
+
+#[test]
 fn a_token_is_renewed_before_it_expires_and_the_session_stays() {
     let mut machine = enrolled();
     open(&mut machine, START);
