@@ -83,7 +83,11 @@ fn main() {
     println!("fsync of 4 KiB, same disk, p50: {:.0} µs", micros(fsync));
     println!("\nin flight   commands/s   µs of CPU each   commands per fsync of p50");
     for in_flight in [1, 10, 100] {
-        let commands = if in_flight == 1 { COMMANDS / 10 } else { COMMANDS };
+        let commands = if in_flight == 1 {
+            COMMANDS / 10
+        } else {
+            COMMANDS
+        };
         let path = folder.path().join(format!("throughput-{in_flight}.redb"));
         let (took, cpu) = runtime.block_on(run(&path, commands, in_flight));
         let each = commands as f64;
