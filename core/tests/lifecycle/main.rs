@@ -3,6 +3,7 @@
 mod controller;
 mod enrolment;
 mod fixed_contract;
+mod lying_controller;
 mod metrics;
 mod plugin;
 mod recovery;
