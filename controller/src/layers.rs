@@ -4,6 +4,12 @@
 //! A merge is RFC 7396's: objects merge key by key, `null` takes a key away,
 //! anything else replaces. The version of a merged document is the hash of its
 //! canonical form, so that equal configs have equal versions.
+//!
+//! While a rollout brings a layer to its nodes, the others have the layer as it
+//! was before. [`LayerStack::wanted`] decides what a node should have, whoever
+//! asks: a session, a call, or a node that comes back.
+
+mod change;
 
 use std::sync::Arc;
 
@@ -11,8 +17,10 @@ use aegis_proto::NodeId;
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+use uuid::Uuid;
 
-use crate::store::{LayerRecord, LayerScope};
+use crate::store::{LayerChange, LayerRecord, LayerScope, Pending};
 
 /// What every version made here begins with, to tell it from versions that
 /// someone pushed by hand.
@@ -24,7 +32,10 @@ pub const MAX_MERGED_BYTES: usize = 768 * 1024 - 1024;
 
 /// The layers, shared and replaced as a whole.
 #[derive(Debug)]
-pub struct Layers(ArcSwap<LayerStack>);
+pub struct Layers {
+    stack: ArcSwap<LayerStack>,
+    changed: Notify,
+}
 
 /// All layers at one revision.
 #[derive(Debug, Clone, Default)]
@@ -47,64 +58,131 @@ pub struct Merged {
 impl Layers {
     /// As they were stored.
     pub fn new(stack: LayerStack) -> Self {
-        Self(ArcSwap::from_pointee(stack))
+        Self {
+            stack: ArcSwap::from_pointee(stack),
+            changed: Notify::new(),
+        }
     }
 
     /// As they are now.
     pub fn load(&self) -> Arc<LayerStack> {
-        self.0.load_full()
+        self.stack.load_full()
     }
 
     /// Replaces them, unless what is there is newer.
     pub fn replace(&self, stack: LayerStack) {
         let stack = Arc::new(stack);
-        self.0.rcu(|current| {
+        self.stack.rcu(|current| {
             if current.revision > stack.revision {
                 Arc::clone(current)
             } else {
                 Arc::clone(&stack)
             }
         });
+        self.wake();
+    }
+
+    /// Waits until they, or a rollout of theirs, may have changed. One waits.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Wakes whoever waits for a change.
+    pub fn wake(&self) {
+        self.changed.notify_one();
     }
 }
 
 impl LayerStack {
-    /// With one layer set, or taken away where its document is empty.
-    pub fn with(&self, layer: LayerRecord) -> Self {
-        let mut layers: Vec<_> = self
+    /// The same after a change.
+    pub fn changed(&self, change: &LayerChange) -> Self {
+        let mut next = Self {
+            revision: self.revision + 1,
+            layers: self.layers.clone(),
+        };
+        match change {
+            LayerChange::Set(layer) | LayerChange::Abort { layer, .. } => {
+                next.put(layer.clone(), None);
+            }
+            LayerChange::Begin { layer, rollout, .. } => {
+                let pending = Pending {
+                    rollout: rollout.id,
+                    previous: rollout.previous.clone(),
+                    released: Default::default(),
+                };
+                next.put(layer.clone(), Some(pending));
+            }
+            LayerChange::Release { rollout, nodes, .. } => {
+                let open = next.layers.iter_mut().filter_map(|it| it.pending.as_mut());
+                for pending in open.filter(|it| it.rollout == *rollout) {
+                    pending.released.extend(nodes.iter().map(|it| it.node));
+                }
+            }
+            LayerChange::Complete { rollout, .. } => {
+                let found = next.layer_of(*rollout).cloned();
+                if let Some(layer) = found {
+                    next.put(layer, None);
+                }
+            }
+        }
+        next
+    }
+
+    /// The layer that an open rollout brings.
+    pub fn layer_of(&self, rollout: Uuid) -> Option<&LayerRecord> {
+        let brings =
+            |it: &&LayerRecord| it.pending.as_ref().is_some_and(|it| it.rollout == rollout);
+        self.layers.iter().find(brings)
+    }
+
+    /// The layer of a scope.
+    pub fn layer(&self, scope: &LayerScope) -> Option<&LayerRecord> {
+        self.layers.iter().find(|it| it.scope == *scope)
+    }
+
+    /// Rollouts that have not ended.
+    pub fn rollouts(&self) -> impl Iterator<Item = Uuid> {
+        let pending = self.layers.iter().filter_map(|it| it.pending.as_ref());
+        pending.map(|it| it.rollout)
+    }
+
+    /// The rollout that keeps a newer config from this node.
+    pub fn held_by(&self, node: NodeId, tags: &[String]) -> Option<Uuid> {
+        let layers = self
             .layers
             .iter()
-            .filter(|one| one.scope != layer.scope)
-            .cloned()
-            .collect();
-        if !layer.document.is_empty() {
-            layers.push(layer);
-        }
-        Self {
-            revision: self.revision + 1,
-            layers,
+            .filter(|it| is_for(&it.scope, node, tags));
+        let mut pending = layers.filter_map(|it| it.pending.as_ref());
+        let held = pending.find(|it| !it.released.contains(&node));
+        held.map(|it| it.rollout)
+    }
+
+    /// A layer without a document is there only while some node has it.
+    fn put(&mut self, mut layer: LayerRecord, pending: Option<Pending>) {
+        self.layers.retain(|it| it.scope != layer.scope);
+        if !layer.document.is_empty() || pending.is_some() {
+            layer.pending = pending;
+            self.layers.push(layer);
         }
     }
 
     /// What a node should have; `None` where no layer is for it.
     pub fn merged(&self, node: NodeId, tags: &[String]) -> Option<Merged> {
-        let mut chosen: Vec<_> = self
+        let mut chosen: Vec<(&LayerScope, &[u8])> = self
             .layers
             .iter()
-            .filter(|layer| match &layer.scope {
-                LayerScope::Global => true,
-                LayerScope::Tag(tag) => tags.contains(tag),
-                LayerScope::Node(id) => *id == node,
-            })
+            .filter(|layer| is_for(&layer.scope, node, tags))
+            .map(|layer| (&layer.scope, layer.document_for(node)))
+            .filter(|(_, document)| !document.is_empty())
             .collect();
-        chosen.sort_by(|a, b| rank(&a.scope).cmp(&rank(&b.scope)));
+        chosen.sort_by(|(a, _), (b, _)| rank(a).cmp(&rank(b)));
         if chosen.is_empty() {
             return None;
         }
         let mut whole = Value::Object(Map::new());
-        for layer in chosen {
+        for (_, document) in chosen {
             // A document was parsed before it was stored.
-            let document = serde_json::from_slice(&layer.document).unwrap_or(Value::Null);
+            let document = serde_json::from_slice(document).unwrap_or(Value::Null);
             if document.is_object() {
                 merge(&mut whole, document);
             }
@@ -128,6 +206,13 @@ impl LayerStack {
 }
 
 impl Merged {
+    /// Of one document alone.
+    pub fn of_layer(document: &[u8]) -> Option<Self> {
+        serde_json::from_slice(document)
+            .ok()
+            .map(|it| Self::of(&it))
+    }
+
     fn of(document: &Value) -> Self {
         let mut canonical = Vec::new();
         write_canonical(document, &mut canonical);
@@ -140,6 +225,15 @@ impl Merged {
             version: format!("{VERSION_PREFIX}{hex}"),
             document: canonical,
         }
+    }
+}
+
+/// Whether a layer of this scope is for a node.
+pub fn is_for(scope: &LayerScope, node: NodeId, tags: &[String]) -> bool {
+    match scope {
+        LayerScope::Global => true,
+        LayerScope::Tag(tag) => tags.contains(tag),
+        LayerScope::Node(id) => *id == node,
     }
 }
 
@@ -205,10 +299,15 @@ fn write_canonical(value: &Value, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
-    use uuid::Uuid;
 
     use super::*;
+    use crate::{
+        rollout::Terms,
+        store::{Release, RolloutRecord, RolloutState},
+    };
 
     fn layer(scope: LayerScope, document: &Value) -> LayerRecord {
         LayerRecord {
@@ -216,6 +315,7 @@ mod tests {
             document: document.to_string().into_bytes(),
             set_by: "operator".into(),
             set_at: 0,
+            pending: None,
         }
     }
 
@@ -310,5 +410,109 @@ mod tests {
         let back = none.wanted(node, &[], &version).expect("the empty config");
         assert_eq!(back.document, b"{}");
         assert_eq!(none.wanted(node, &[], &back.version), None);
+    }
+
+    #[test]
+    fn a_rollout_keeps_the_old_document_from_whoever_is_not_released() {
+        let (first, second) = (node_id(), node_id());
+        let old = layer(LayerScope::Global, &json!({"a": 1}));
+        let before = LayerStack::default().changed(&LayerChange::Set(old.clone()));
+        let begun = before.changed(&begin(&json!({"a": 2}), old.document.clone()));
+        let version = |stack: &LayerStack, node| stack.merged(node, &[]).map(|it| it.version);
+        assert_eq!(version(&begun, first), version(&before, first));
+        let rollout = begun.rollouts().next().expect("it is open");
+        assert_eq!(begun.held_by(first, &[]), Some(rollout));
+
+        let released = begun.changed(&LayerChange::Release {
+            rollout,
+            at: 0,
+            batch: 1,
+            nodes: vec![Release {
+                node: first,
+                present: true,
+                command: None,
+            }],
+        });
+        let new = Merged::of(&json!({"a": 2})).version;
+        assert_eq!(version(&released, first), Some(new.clone()));
+        assert_eq!(version(&released, second), version(&before, second));
+        assert_eq!(released.held_by(first, &[]), None);
+
+        let ends = Vec::new();
+        let completed = released.changed(&LayerChange::Complete {
+            rollout,
+            at: 0,
+            ends: ends.clone(),
+        });
+        assert_eq!(version(&completed, second), Some(new));
+        assert_eq!(completed.rollouts().count(), 0);
+        let aborted = released.changed(&LayerChange::Abort {
+            rollout,
+            layer: old,
+            reason: String::new(),
+            ends,
+        });
+        assert_eq!(version(&aborted, first), version(&before, first));
+        assert_eq!(aborted.rollouts().count(), 0);
+    }
+
+    #[test]
+    fn a_layer_that_is_rolled_out_or_away_is_nothing_to_the_others() {
+        let node = node_id();
+        let appears = LayerStack::default().changed(&begin(&json!({"a": 1}), Vec::new()));
+        assert_eq!(appears.wanted(node, &[], ""), None);
+
+        let old = layer(LayerScope::Global, &json!({"a": 1}));
+        let before = LayerStack::default().changed(&LayerChange::Set(old.clone()));
+        let LayerChange::Begin {
+            mut layer,
+            rollout,
+            nodes,
+        } = begin(&json!({}), old.document)
+        else {
+            unreachable!("it is a beginning")
+        };
+        layer.document.clear();
+        let id = rollout.id;
+        let goes = before.changed(&LayerChange::Begin {
+            layer,
+            rollout,
+            nodes,
+        });
+        assert_eq!(goes.merged(node, &[]), before.merged(node, &[]));
+        let gone = goes.changed(&LayerChange::Complete {
+            rollout: id,
+            at: 0,
+            ends: Vec::new(),
+        });
+        assert!(gone.layers.is_empty());
+    }
+
+    fn node_id() -> NodeId {
+        NodeId::from_uuid(Uuid::new_v4())
+    }
+
+    fn begin(document: &Value, previous: Vec<u8>) -> LayerChange {
+        let layer = layer(LayerScope::Global, document);
+        LayerChange::Begin {
+            rollout: RolloutRecord {
+                id: Uuid::now_v7(),
+                scope: LayerScope::Global,
+                revision: 0,
+                previous,
+                state: RolloutState::Running,
+                reason: String::new(),
+                started_by: "operator".into(),
+                started_at: 0,
+                finished_at: None,
+                terms: Terms {
+                    batch: 1,
+                    max_failures: 0,
+                    node_timeout: Duration::from_secs(1),
+                },
+            },
+            layer,
+            nodes: Vec::new(),
+        }
     }
 }

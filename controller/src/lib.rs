@@ -18,6 +18,7 @@ mod layers;
 mod operator;
 mod outcome;
 mod queue;
+mod rollout;
 mod server;
 mod session;
 mod status;

@@ -8,6 +8,7 @@ mod gate;
 mod groups;
 mod log;
 mod nodes;
+mod rollouts;
 mod select;
 mod submit;
 mod views;
@@ -178,6 +179,41 @@ impl api::operator_service_server::OperatorService for OperatorApi {
         request: Request<api::ShowConfigRequest>,
     ) -> Answer<api::ShowConfigResponse> {
         self.config(request.into_inner()).map(Response::new)
+    }
+
+    async fn list_config_revisions(
+        &self,
+        request: Request<api::ListConfigRevisionsRequest>,
+    ) -> Answer<api::ListConfigRevisionsResponse> {
+        self.config_revisions(request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn show_rollout(
+        &self,
+        request: Request<api::ShowRolloutRequest>,
+    ) -> Answer<api::ShowRolloutResponse> {
+        self.rollout(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_rollouts(
+        &self,
+        request: Request<api::ListRolloutsRequest>,
+    ) -> Answer<api::ListRolloutsResponse> {
+        self.rollouts(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn steer_rollout(
+        &self,
+        request: Request<api::SteerRolloutRequest>,
+    ) -> Answer<api::SteerRolloutResponse> {
+        let (api, who) = (self.clone(), caller(&request)?);
+        let request = request.into_inner();
+        self.controller
+            .to_the_end(async move { api.steer(who, request).await })
+            .await
+            .map(Response::new)
     }
 
     async fn ban_node(

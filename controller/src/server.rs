@@ -25,6 +25,7 @@ use crate::{
     config::Config,
     controller::Controller,
     operator::{Gate, OperatorApi},
+    rollout,
     session::SessionApi,
     store::SqliteStore,
     sweeper,
@@ -47,6 +48,7 @@ pub struct Server {
     listening: CancellationToken,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     sweeping: JoinHandle<()>,
+    driving: JoinHandle<()>,
 }
 
 impl Server {
@@ -109,6 +111,7 @@ impl Server {
             router.serve_with_incoming_shutdown(incoming, stopped).await
         });
         let sweeping = tokio::spawn(sweeper::run(Arc::clone(&controller)));
+        let driving = tokio::spawn(rollout::run(Arc::clone(&controller)));
         // A sender that is gone means that serving ended, which `run` reports.
         let _ = is_ready.await;
         tracing::info!(%address, cluster = controller.cluster_id, "the controller listens");
@@ -121,6 +124,7 @@ impl Server {
             listening,
             serving,
             sweeping,
+            driving,
         })
     }
 
@@ -163,6 +167,9 @@ impl Server {
         };
         if let Err(panic) = self.sweeping.await {
             tracing::error!(%panic, "the sweeper ended badly");
+        }
+        if let Err(panic) = self.driving.await {
+            tracing::error!(%panic, "the task that drives rollouts ended badly");
         }
         self.store.close().await;
         self.data_dir.withdraw();

@@ -7,6 +7,7 @@
 
 mod error;
 mod groups;
+mod layers;
 mod queue;
 mod records;
 mod sqlite;
@@ -21,10 +22,14 @@ use aegis_proto::{
 
 pub use error::StoreError;
 pub use groups::{GroupRecord, Groups};
+pub use layers::{
+    LayerChange, LayerRecord, LayerScope, Layers, NodeEnd, Pending, Release, RevisionRecord,
+    RolloutNodeRecord, RolloutRecord, RolloutState, Steering,
+};
 pub use queue::{Commands, Due, Finish, Finished, Seen, Submission, Submitted, Window};
 pub use records::{
-    AuditRecord, CommandFilter, CommandRecord, EventRecord, LayerRecord, LayerScope, NewAudit,
-    NewEvent, NodeRecord, TokenRecord, TokenRefusal,
+    AuditRecord, CommandFilter, CommandRecord, EventRecord, NewAudit, NewEvent, NodeRecord,
+    TokenRecord, TokenRefusal,
 };
 pub use sqlite::SqliteStore;
 
@@ -115,23 +120,6 @@ pub trait EnrolmentTokens: Send + Sync + 'static {
         node: &NodeRecord,
         now: Millis,
     ) -> Result<Result<(), TokenRefusal>, StoreError>;
-}
-
-/// Config layers.
-#[tonic::async_trait]
-pub trait Layers: Send + Sync + 'static {
-    /// All layers, and the revision that they have together.
-    async fn layers(&self) -> Result<(i64, Vec<LayerRecord>), StoreError>;
-    /// Sets one layer (an empty document removes it) and commits the commands
-    /// that carry it to the nodes. `false`: the revision is not `expected` any
-    /// more, and nothing was changed.
-    async fn set_layer(
-        &self,
-        expected: i64,
-        layer: &LayerRecord,
-        commands: &Submission,
-        audit: &NewAudit,
-    ) -> Result<bool, StoreError>;
 }
 
 /// Events and the audit log.

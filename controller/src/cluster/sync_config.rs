@@ -126,6 +126,7 @@ impl Controller {
             document: inner.config_payload,
             set_by: by.clone(),
             set_at: time::now(),
+            pending: None,
         };
         self.set_layer(layer, &by, "PushConfig").await?;
         Ok(PushConfigResponse { accepted: true })

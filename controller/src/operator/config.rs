@@ -1,28 +1,48 @@
-//! Config layers: setting one sends the merged config to every node it changes.
+//! Config layers: setting one sends the merged config to every node it
+//! changes, at once or in batches.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use aegis_proto::{
-    CommandId, GroupId,
+    NodeId,
     limits::MAX_PAYLOAD_BYTES,
     operator::v1::{self as api, selector},
 };
-use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use tonic::Status;
 use uuid::Uuid;
 
-use super::{OperatorApi, audit::Call, enrolment::short, submit::describe, views::layer_view};
+use super::{
+    OperatorApi, audit::Call, enrolment::short, log::limit, submit::describe, views::layer_view,
+};
 use crate::{
     controller::Controller,
-    directory::Node,
-    layers::{LayerStack, MAX_MERGED_BYTES, Merged},
-    store::{CommandRecord, LayerRecord, LayerScope, Submission},
-    time,
+    layers::{LayerStack, Merged, is_for},
+    rollout::Terms,
+    store::{
+        CommandRecord, LayerChange, LayerRecord, LayerScope, RevisionRecord, RolloutRecord,
+        RolloutState,
+    },
+    time::{self, from_proto_duration},
 };
 
-/// Two operators who set layers at once take turns; this many turns are enough.
-const ATTEMPTS: usize = 8;
+const NODE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+const LONGEST_NODE_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many nodes get a config at once.
+#[derive(Debug, Clone, Copy)]
+enum Batch {
+    Nodes(u32),
+    Percent(u32),
+}
+
+/// How a layer is to be rolled out; its batch is counted once its nodes are known.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    batch: Batch,
+    max_failures: u32,
+    node_timeout: Duration,
+}
 
 impl OperatorApi {
     pub(super) async fn set_config_layer(
@@ -36,19 +56,34 @@ impl OperatorApi {
             detail: json!({
                 "selector": describe(request.selector.as_ref()),
                 "bytes": request.document.len(),
+                "revision": request.revision,
+                "rollout": request.rollout.is_some(),
             }),
         };
         let controller = &self.controller;
-        let commands = controller
+        let (rollout, commands) = controller
             .audited(&call, async {
                 let scope = scope(controller, request.selector.as_ref())?;
+                let plan = request.rollout.as_ref().map(Plan::read).transpose()?;
+                let document = match request.revision {
+                    0 => request.document,
+                    revision if request.document.is_empty() => {
+                        controller.document_at(&scope, revision).await?
+                    }
+                    _ => {
+                        return Err(Status::invalid_argument(
+                            "both a document and a revision were given; give one of them",
+                        ));
+                    }
+                };
                 let layer = LayerRecord {
                     scope,
-                    document: request.document,
+                    document,
                     set_by: who.into(),
                     set_at: time::now(),
+                    pending: None,
                 };
-                controller.commit_layer(layer, &call).await
+                controller.commit_layer(layer, plan, &call).await
             })
             .await?;
         let group_id = commands
@@ -59,7 +94,38 @@ impl OperatorApi {
             .into_iter()
             .map(|c| controller.command_view(c))
             .collect();
-        Ok(api::SetConfigResponse { group_id, commands })
+        Ok(api::SetConfigResponse {
+            group_id,
+            commands,
+            rollout_id: rollout.map(|id| id.to_string()).unwrap_or_default(),
+        })
+    }
+
+    pub(super) async fn config_revisions(
+        &self,
+        request: api::ListConfigRevisionsRequest,
+    ) -> Result<api::ListConfigRevisionsResponse, Status> {
+        let limit = limit(request.limit)?;
+        let chosen = request.selector.and_then(|selector| selector.selector);
+        let scopes = match chosen {
+            None => None,
+            Some(selector::Selector::All(_)) => Some(vec![LayerScope::Global]),
+            Some(selector::Selector::Tag(tag)) => Some(vec![LayerScope::Tag(tag)]),
+            Some(selector::Selector::Node(node)) => {
+                let node = self.controller.find_node(&node)?;
+                let tags = node.record().capabilities.tags.clone();
+                let mut scopes: Vec<_> = tags.into_iter().map(LayerScope::Tag).collect();
+                scopes.extend([LayerScope::Global, LayerScope::Node(node.id)]);
+                Some(scopes)
+            }
+        };
+        let store = &self.controller.store;
+        let revisions = store
+            .revisions(scopes.as_deref(), request.before, limit)
+            .await?;
+        Ok(api::ListConfigRevisionsResponse {
+            revisions: revisions.into_iter().map(revision_view).collect(),
+        })
     }
 
     pub(super) fn config(
@@ -88,11 +154,7 @@ impl OperatorApi {
                 let node = self.controller.find_node(&node)?;
                 let record = node.record();
                 let tags = &record.capabilities.tags;
-                response.layers = layers(&|scope| match scope {
-                    LayerScope::Global => true,
-                    LayerScope::Tag(tag) => tags.contains(tag),
-                    LayerScope::Node(id) => *id == node.id,
-                });
+                response.layers = as_they_are_for(&stack, node.id, tags);
                 let merged = stack.merged(node.id, tags);
                 response.merged = merged
                     .as_ref()
@@ -118,115 +180,153 @@ impl Controller {
             action,
             detail: json!({ "scope": format!("{:?}", layer.scope), "bytes": layer.document.len() }),
         };
-        self.audited(&call, self.commit_layer(layer, &call)).await?;
+        self.audited(&call, self.commit_layer(layer, None, &call))
+            .await?;
         Ok(())
     }
 
+    /// The id of the rollout that brings it, if one does, and the commands that do.
     async fn commit_layer(
         &self,
         layer: LayerRecord,
+        plan: Option<Plan>,
         call: &Call,
-    ) -> Result<Vec<CommandRecord>, Status> {
+    ) -> Result<(Option<Uuid>, Vec<CommandRecord>), Status> {
         check_document(&layer.document)?;
-        for _ in 0..ATTEMPTS {
-            let before = self.layers.load();
-            let after = before.with(layer.clone());
-            let (submission, nodes) = self.pushes(&before, &after, &call.operator).await?;
-            let expected = before.revision;
-            if self
-                .store
-                .set_layer(expected, &layer, &submission, &call.ok())
-                .await?
-            {
-                self.layers.replace(after);
-                let ended: Vec<_> = submission
-                    .superseded
-                    .iter()
-                    .map(|finish| finish.id)
-                    .collect();
-                self.ended_in_store(&ended).await;
-                for node in nodes {
-                    node.wake();
-                    self.directory.tell(node.id);
-                }
-                return Ok(submission.commands);
+        let audit = call.ok();
+        let change = |stack: &LayerStack| {
+            stack.require_settled(&layer.scope)?;
+            match plan {
+                Some(plan) => self.beginning(stack, &layer, plan),
+                None => Ok(LayerChange::Set(layer.clone())),
             }
-            let (revision, layers) = self.store.layers().await?;
-            self.layers.replace(LayerStack { revision, layers });
-        }
-        Err(Status::aborted(
-            "others change the config at the same time; try again",
-        ))
+        };
+        let (change, commands) = self
+            .change_layers(&call.operator, Some(&audit), change)
+            .await?;
+        let rollout = match change {
+            LayerChange::Begin { rollout, .. } => Some(rollout.id),
+            _ => None,
+        };
+        Ok((rollout, commands))
     }
 
-    /// A `push-config` for every node whose merged config changes; those that
-    /// are still open are superseded.
-    async fn pushes(
+    /// The beginning of a rollout to all nodes whose config the layer changes,
+    /// connected ones first; without any, the layer is just set.
+    fn beginning(
         &self,
-        before: &LayerStack,
-        after: &LayerStack,
-        who: &str,
-    ) -> Result<(Submission, Vec<Arc<Node>>), Status> {
-        let group = GroupId::from_uuid(Uuid::now_v7());
-        let mut commands = Vec::new();
-        let mut superseded = Vec::new();
-        let mut nodes = Vec::new();
-        for node in self.directory.all() {
-            let record = node.record();
-            let tags = &record.capabilities.tags;
-            let old = before.merged(node.id, tags);
-            let Some(new) = after.merged(node.id, tags).or_else(|| {
-                // The last layer of this node went away.
-                after.wanted(node.id, tags, old.as_ref().map_or("", |old| &old.version))
-            }) else {
-                continue;
-            };
-            if old.as_ref().is_some_and(|old| old.version == new.version) {
-                continue;
-            }
-            if new.document.len() > MAX_MERGED_BYTES {
-                return Err(Status::invalid_argument(format!(
-                    "the merged config of node {} would have {} bytes; the limit is {MAX_MERGED_BYTES}",
-                    node.id,
-                    new.document.len()
-                )));
-            }
-            if record.banned.is_some() || !record.is_registered() {
-                // It asks for its config when it is back.
-                continue;
-            }
-            for open in self.store.open(node.id).await? {
-                if open.name == "push-config" {
-                    superseded.push(Self::superseded_by(&new.version, &open));
-                }
-            }
-            commands.push(push(&node, group, &new, who));
-            nodes.push(node);
-        }
-        let submission = Submission {
-            request_id: None,
-            digest: [0; 32],
-            group,
-            commands,
-            superseded,
+        stack: &LayerStack,
+        layer: &LayerRecord,
+        plan: Plan,
+    ) -> Result<LayerChange, Status> {
+        let set = LayerChange::Set(layer.clone());
+        let mut nodes = self.changed_by(stack, &stack.changed(&set))?;
+        nodes.sort_by_key(|(node, _)| !self.is_present(node));
+        let nodes: Vec<NodeId> = nodes.into_iter().map(|(node, _)| node.id).collect();
+        let Some(batch) = plan.batch.of(nodes.len()) else {
+            return Ok(set);
         };
-        Ok((submission, nodes))
+        let previous = stack.layer(&layer.scope).map(|it| it.document.clone());
+        let rollout = RolloutRecord {
+            id: Uuid::now_v7(),
+            scope: layer.scope.clone(),
+            revision: stack.revision + 1,
+            previous: previous.unwrap_or_default(),
+            state: RolloutState::Running,
+            reason: String::new(),
+            started_by: layer.set_by.clone(),
+            started_at: layer.set_at,
+            finished_at: None,
+            terms: Terms {
+                batch,
+                max_failures: plan.max_failures,
+                node_timeout: plan.node_timeout,
+            },
+        };
+        Ok(LayerChange::Begin {
+            layer: layer.clone(),
+            rollout,
+            nodes,
+        })
+    }
+
+    /// What a layer was set to with a revision.
+    async fn document_at(&self, scope: &LayerScope, revision: i64) -> Result<Vec<u8>, Status> {
+        let found = self.store.revision(revision).await?;
+        let found = found.filter(|it| it.layer.scope == *scope);
+        found.map(|it| it.layer.document).ok_or_else(|| {
+            Status::not_found(format!(
+                "revision {revision} is none of this layer, or is not kept any more; see aegisctl \
+                 config history"
+            ))
+        })
     }
 }
 
-fn push(node: &Node, group: GroupId, config: &Merged, who: &str) -> CommandRecord {
-    let payload = json!({
-        "configVersion": config.version,
-        "configPayload": BASE64_STANDARD.encode(&config.document),
-    });
-    CommandRecord::queued(
-        CommandId::from_uuid(Uuid::now_v7()),
-        group,
-        node.id,
-        "push-config".into(),
-        payload.to_string().into_bytes(),
-        who.into(),
-    )
+impl Plan {
+    fn read(plan: &api::RolloutPlan) -> Result<Self, Status> {
+        let invalid = Status::invalid_argument;
+        let batch = match (plan.batch_nodes, plan.batch_percent) {
+            (nodes @ 1.., 0) => Batch::Nodes(nodes),
+            (0, percent @ 1..=100) => Batch::Percent(percent),
+            _ => {
+                return Err(invalid(
+                    "a batch is one node at least, or from 1 to 100 percent of the nodes",
+                ));
+            }
+        };
+        let node_timeout = match &plan.node_timeout {
+            None => NODE_TIMEOUT,
+            Some(timeout) => from_proto_duration(timeout)
+                .filter(|it| (Duration::from_secs(1)..=LONGEST_NODE_TIMEOUT).contains(it))
+                .ok_or_else(|| invalid("a node's timeout has to be from 1 s to 1 day"))?,
+        };
+        Ok(Self {
+            batch,
+            max_failures: plan.max_failures,
+            node_timeout,
+        })
+    }
+}
+
+impl Batch {
+    /// Of so many nodes; `None` of none.
+    fn of(self, nodes: usize) -> Option<u32> {
+        let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
+        let batch = match self {
+            Self::Nodes(batch) => batch.min(nodes),
+            Self::Percent(percent) => {
+                let share = (u64::from(nodes) * u64::from(percent)).div_ceil(100);
+                u32::try_from(share).unwrap_or(nodes)
+            }
+        };
+        (nodes > 0).then_some(batch)
+    }
+}
+
+/// The layers for a node, each with the document that it has for this one.
+fn as_they_are_for(stack: &LayerStack, node: NodeId, tags: &[String]) -> Vec<api::ConfigLayer> {
+    let layers = stack.layers.iter();
+    layers
+        .filter(|layer| is_for(&layer.scope, node, tags))
+        .map(|layer| api::ConfigLayer {
+            document: layer.document_for(node).to_vec(),
+            ..layer_view(layer)
+        })
+        .collect()
+}
+
+fn revision_view(revision: RevisionRecord) -> api::ConfigRevision {
+    let version = Merged::of_layer(&revision.layer.document).map(|it| it.version);
+    let rollout = revision.rollout.map(|id| id.to_string());
+    api::ConfigRevision {
+        revision: revision.revision,
+        layer: Some(api::ConfigLayer {
+            rollout_id: rollout.unwrap_or_default(),
+            ..layer_view(&revision.layer)
+        }),
+        version: version.unwrap_or_default(),
+    }
 }
 
 fn check_document(document: &[u8]) -> Result<(), Status> {

@@ -7,6 +7,7 @@ use aegis_proto::{
     operator::v1::{Selector, selector},
 };
 use tonic::Status;
+use uuid::Uuid;
 
 use crate::{controller::Controller, directory::Node, store::NodeRecord};
 
@@ -91,6 +92,30 @@ impl Controller {
             ))),
             [] => Err(Status::not_found(format!(
                 "there is no command {text:?}; see aegisctl commands for those there are"
+            ))),
+        }
+    }
+
+    /// The rollout that an id or a unique prefix of one means; the newest one
+    /// where nothing is given.
+    pub(crate) async fn find_rollout(&self, text: &str) -> Result<Uuid, Status> {
+        if text.is_empty() {
+            let newest = self.store.rollouts(1).await?;
+            return newest.first().map(|it| it.id).ok_or_else(|| {
+                Status::not_found(
+                    "there was no rollout yet; aegisctl config set --batch begins one",
+                )
+            });
+        }
+        let prefix = id_prefix(text, "rollout")?;
+        match self.store.rollout_ids(&prefix, 2).await?[..] {
+            [id] => Ok(id),
+            [one, other, ..] => Err(Status::failed_precondition(format!(
+                "{text:?} is the beginning of several rollouts, as {one} and {other}; give more \
+                 of the id"
+            ))),
+            [] => Err(Status::not_found(format!(
+                "there is no rollout {text:?}; see aegisctl config rollout list for those there are"
             ))),
         }
     }

@@ -30,10 +30,9 @@ impl Controller {
             };
             (live.pulse.clone(), transport)
         };
-        let merged = self
-            .layers
-            .load()
-            .merged(node.id, &record.capabilities.tags);
+        let stack = self.layers.load();
+        let merged = stack.merged(node.id, &record.capabilities.tags);
+        let held = stack.held_by(node.id, &record.capabilities.tags);
         let facts = record.facts.clone().unwrap_or_default();
         NodeView {
             info: Some(info),
@@ -54,6 +53,7 @@ impl Controller {
             queued_commands: open,
             outbox_length: pulse.outbox_length,
             unhealthy_reason: pulse.unhealthy_reason,
+            held_by_rollout: held.map(|id| id.to_string()).unwrap_or_default(),
         }
     }
 
@@ -106,18 +106,26 @@ pub(super) fn token_view(token: TokenRecord, now: Millis) -> EnrolmentToken {
     }
 }
 
-pub(super) fn layer_view(layer: &LayerRecord) -> ConfigLayer {
-    let (scope, name) = match &layer.scope {
+/// How a layer is told to operators: its scope and its name.
+pub(super) fn scope_view(scope: &LayerScope) -> (String, String) {
+    let (scope, name) = match scope {
         LayerScope::Global => ("global", String::new()),
         LayerScope::Tag(tag) => ("tag", tag.clone()),
         LayerScope::Node(node) => ("node", node.to_string()),
     };
+    (scope.into(), name)
+}
+
+pub(super) fn layer_view(layer: &LayerRecord) -> ConfigLayer {
+    let (scope, name) = scope_view(&layer.scope);
+    let rollout = layer.pending.as_ref().map(|it| it.rollout.to_string());
     ConfigLayer {
-        scope: scope.into(),
+        scope,
         name,
         document: layer.document.clone(),
         set_by: layer.set_by.clone(),
         set_at: Some(timestamp(layer.set_at)),
+        rollout_id: rollout.unwrap_or_default(),
     }
 }
 

@@ -225,30 +225,6 @@ pub struct CommandFilter {
     pub limit: u32,
 }
 
-/// Whom a config layer is for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum LayerScope {
-    /// Every node.
-    Global,
-    /// Nodes with this tag.
-    Tag(String),
-    /// One node.
-    Node(NodeId),
-}
-
-/// One config layer.
-#[derive(Debug, Clone)]
-pub struct LayerRecord {
-    /// For whom.
-    pub scope: LayerScope,
-    /// A JSON object in UTF-8.
-    pub document: Vec<u8>,
-    /// Who set it.
-    pub set_by: String,
-    /// When.
-    pub set_at: Millis,
-}
-
 /// Something that happened.
 #[derive(Debug, Clone)]
 pub struct NewEvent {

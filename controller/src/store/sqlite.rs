@@ -11,6 +11,7 @@ mod groups;
 mod layers;
 mod log;
 mod nodes;
+mod rollouts;
 mod rows;
 mod transaction;
 

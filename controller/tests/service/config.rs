@@ -22,6 +22,7 @@ async fn layers_merge_and_reach_only_the_nodes_they_change() {
         let request = SetConfigRequest {
             selector: Some(selector),
             document: document.into(),
+            ..Default::default()
         };
         let commands = operator
             .set_config(request)
@@ -108,6 +109,7 @@ async fn a_config_that_is_no_object_or_too_large_is_refused() {
         let request = SetConfigRequest {
             selector: Some(all()),
             document: bad.into(),
+            ..Default::default()
         };
         let refused = controller
             .operator()
@@ -119,6 +121,7 @@ async fn a_config_that_is_no_object_or_too_large_is_refused() {
     let request = SetConfigRequest {
         selector: None,
         document: b"{}".to_vec(),
+        ..Default::default()
     };
     let refused = controller
         .operator()
@@ -177,6 +180,7 @@ async fn a_node_whose_layers_went_away_is_given_the_empty_config() {
         let request = SetConfigRequest {
             selector: Some(all()),
             document: document.into(),
+            ..Default::default()
         };
         controller
             .operator()

@@ -100,6 +100,7 @@ async fn a_pushed_config_is_repeated_until_sync_config_names_it() {
     let request = SetConfigRequest {
         selector: Some(all()),
         document: br#"{"b":1,"a":2}"#.to_vec(),
+        ..Default::default()
     };
     let set = controller
         .operator()
@@ -154,6 +155,7 @@ async fn a_newer_config_takes_the_place_of_an_older_push() {
         let request = SetConfigRequest {
             selector: Some(only(&node)),
             document: document.into(),
+            ..Default::default()
         };
         controller
             .operator()

@@ -9,6 +9,7 @@ mod operators;
 mod peer;
 mod receipts;
 mod restart;
+mod rollouts;
 mod routing;
 mod session;
 mod status_codes;

@@ -39,6 +39,7 @@ async fn nodes_commands_config_and_tokens_last() {
     let request = SetConfigRequest {
         selector: Some(only(&node)),
         document: br#"{"a":1}"#.to_vec(),
+        ..Default::default()
     };
     controller
         .operator()
@@ -137,6 +138,7 @@ async fn the_endpoint_file_says_where_the_controller_listens() {
     let request = SetConfigRequest {
         selector: Some(all()),
         document: b"{}".to_vec(),
+        ..Default::default()
     };
     controller
         .operator()

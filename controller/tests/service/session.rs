@@ -575,6 +575,7 @@ async fn a_config_that_a_node_has_refused_is_not_offered_again() {
     let request = aegis_proto::operator::v1::SetConfigRequest {
         selector: Some(crate::peer::all()),
         document: br#"{"worker":{"log":"debug"}}"#.to_vec(),
+        ..Default::default()
     };
     let set = controller
         .operator()

@@ -114,6 +114,9 @@ pub struct NodeView {
     /// As the node tells it; empty where it is well or says nothing.
     #[prost(string, tag = "18")]
     pub unhealthy_reason: ::prost::alloc::string::String,
+    /// The rollout that keeps a newer config from this node; empty where none does.
+    #[prost(string, tag = "19")]
+    pub held_by_rollout: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListNodesRequest {
@@ -352,6 +355,28 @@ pub struct SetConfigRequest {
     /// A JSON object, 1 MiB at the most. Empty: removes the layer.
     #[prost(bytes = "vec", tag = "2")]
     pub document: ::prost::alloc::vec::Vec<u8>,
+    /// In place of a document: the one that this layer had at this revision.
+    #[prost(int64, tag = "3")]
+    pub revision: i64,
+    /// Unset: all nodes get it at once.
+    #[prost(message, optional, tag = "4")]
+    pub rollout: ::core::option::Option<RolloutPlan>,
+}
+/// Nodes get a config in batches, each once the one before it has it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RolloutPlan {
+    /// Of the nodes whose config changes. Exactly one of the two is set.
+    #[prost(uint32, tag = "1")]
+    pub batch_nodes: u32,
+    /// 1 to 100, rounded up to whole nodes.
+    #[prost(uint32, tag = "2")]
+    pub batch_percent: u32,
+    /// The rollout stops when more nodes than these have failed.
+    #[prost(uint32, tag = "3")]
+    pub max_failures: u32,
+    /// What a node may take from its release on. Default 5 min; 1 s to 1 d.
+    #[prost(message, optional, tag = "4")]
+    pub node_timeout: ::core::option::Option<::prost_types::Duration>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SetConfigResponse {
@@ -361,6 +386,9 @@ pub struct SetConfigResponse {
     pub group_id: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "2")]
     pub commands: ::prost::alloc::vec::Vec<CommandView>,
+    /// Where a rollout was asked for and there is a node whose config changes.
+    #[prost(string, tag = "3")]
+    pub rollout_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShowConfigRequest {
@@ -382,6 +410,9 @@ pub struct ConfigLayer {
     pub set_by: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "5")]
     pub set_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The rollout that brings it to the nodes; empty where it has ended.
+    #[prost(string, tag = "6")]
+    pub rollout_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ShowConfigResponse {
@@ -394,6 +425,183 @@ pub struct ShowConfigResponse {
     pub merged_version: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "4")]
     pub status: ::core::option::Option<super::super::worker::v1::ConfigStatus>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListConfigRevisionsRequest {
+    /// A node: of all layers that are for it. all or tag: of that layer alone.
+    /// Unset: of all layers.
+    #[prost(message, optional, tag = "1")]
+    pub selector: ::core::option::Option<Selector>,
+    /// Default 100; 1 to 1000. Newest first.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+    /// Lists revisions older than this one.
+    #[prost(int64, tag = "3")]
+    pub before: i64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListConfigRevisionsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub revisions: ::prost::alloc::vec::Vec<ConfigRevision>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigRevision {
+    /// Grows with each change of any layer.
+    #[prost(int64, tag = "1")]
+    pub revision: i64,
+    /// As it was set; its document is empty where it was removed.
+    #[prost(message, optional, tag = "2")]
+    pub layer: ::core::option::Option<ConfigLayer>,
+    /// The content hash of its document alone; empty where it was removed.
+    #[prost(string, tag = "3")]
+    pub version: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowRolloutRequest {
+    /// An id, or a prefix that no other rollout shares. Empty: the newest.
+    #[prost(string, tag = "1")]
+    pub rollout_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ShowRolloutResponse {
+    #[prost(message, optional, tag = "1")]
+    pub rollout: ::core::option::Option<Rollout>,
+    /// In the order in which they get it.
+    #[prost(message, repeated, tag = "2")]
+    pub nodes: ::prost::alloc::vec::Vec<RolloutNode>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListRolloutsRequest {
+    /// Default 100; 1 to 1000. Newest first.
+    #[prost(uint32, tag = "1")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListRolloutsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub rollouts: ::prost::alloc::vec::Vec<Rollout>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SteerRolloutRequest {
+    /// An id, or a prefix that no other rollout shares.
+    #[prost(string, tag = "1")]
+    pub rollout_id: ::prost::alloc::string::String,
+    #[prost(enumeration = "steer_rollout_request::Action", tag = "2")]
+    pub action: i32,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `SteerRolloutRequest`.
+pub mod steer_rollout_request {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Action {
+        Unspecified = 0,
+        /// Nothing more is released until it is resumed.
+        Pause = 1,
+        /// Goes on; nodes that have failed by now are not counted any more.
+        Resume = 2,
+        /// The layer is what it was before, on every node.
+        Abort = 3,
+    }
+    impl Action {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "ACTION_UNSPECIFIED",
+                Self::Pause => "ACTION_PAUSE",
+                Self::Resume => "ACTION_RESUME",
+                Self::Abort => "ACTION_ABORT",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "ACTION_UNSPECIFIED" => Some(Self::Unspecified),
+                "ACTION_PAUSE" => Some(Self::Pause),
+                "ACTION_RESUME" => Some(Self::Resume),
+                "ACTION_ABORT" => Some(Self::Abort),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SteerRolloutResponse {
+    #[prost(message, optional, tag = "1")]
+    pub rollout: ::core::option::Option<Rollout>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Rollout {
+    #[prost(string, tag = "1")]
+    pub rollout_id: ::prost::alloc::string::String,
+    /// Of the layer, as in ConfigLayer.
+    #[prost(string, tag = "2")]
+    pub scope: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// That it brings.
+    #[prost(int64, tag = "4")]
+    pub revision: i64,
+    /// "running", "stopped", "completed" or "aborted".
+    #[prost(string, tag = "5")]
+    pub state: ::prost::alloc::string::String,
+    /// Why it was stopped or aborted.
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub started_by: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "8")]
+    pub started_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was completed or aborted.
+    #[prost(message, optional, tag = "9")]
+    pub finished_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Nodes that get it at once.
+    #[prost(uint32, tag = "10")]
+    pub batch_nodes: u32,
+    #[prost(uint32, tag = "11")]
+    pub max_failures: u32,
+    #[prost(message, optional, tag = "12")]
+    pub node_timeout: ::core::option::Option<::prost_types::Duration>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RolloutNode {
+    #[prost(string, tag = "1")]
+    pub node_id: ::prost::alloc::string::String,
+    /// "waiting": not released. "pending": released, and not heard to have it.
+    /// "active": it has it. "failed": it refused it, or was there and did not take
+    /// it in time. "absent": it was away all the time and gets it when it is back.
+    #[prost(string, tag = "2")]
+    pub state: ::prost::alloc::string::String,
+    /// 1 for the first; 0 where it is not released.
+    #[prost(uint32, tag = "3")]
+    pub batch: u32,
+    #[prost(message, optional, tag = "4")]
+    pub released_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Of its failure: the step as in ConfigStatus, if it told one.
+    #[prost(string, tag = "5")]
+    pub step: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+    /// The push-config that brought it, if one was made.
+    #[prost(string, tag = "7")]
+    pub command_id: ::prost::alloc::string::String,
+    /// The version in force on it.
+    #[prost(string, tag = "8")]
+    pub active_version: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BanNodeRequest {
@@ -892,7 +1100,8 @@ pub mod operator_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Sets one layer and sends the merged config to every node it changes.
+        /// Sets one layer and sends the merged config to every node it changes: at
+        /// once, or in batches where a rollout is asked for.
         pub async fn set_config(
             &mut self,
             request: impl tonic::IntoRequest<super::SetConfigRequest>,
@@ -942,6 +1151,114 @@ pub mod operator_service_client {
             req.extensions_mut()
                 .insert(
                     GrpcMethod::new("aegis.operator.v1.OperatorService", "ShowConfig"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What the layers were set to, by whom and when.
+        pub async fn list_config_revisions(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListConfigRevisionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListConfigRevisionsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aegis.operator.v1.OperatorService/ListConfigRevisions",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "aegis.operator.v1.OperatorService",
+                        "ListConfigRevisions",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn show_rollout(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ShowRolloutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShowRolloutResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aegis.operator.v1.OperatorService/ShowRollout",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aegis.operator.v1.OperatorService", "ShowRollout"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_rollouts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListRolloutsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListRolloutsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aegis.operator.v1.OperatorService/ListRollouts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aegis.operator.v1.OperatorService", "ListRollouts"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn steer_rollout(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SteerRolloutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SteerRolloutResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aegis.operator.v1.OperatorService/SteerRollout",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aegis.operator.v1.OperatorService", "SteerRollout"),
                 );
             self.inner.unary(req, path, codec).await
         }
@@ -1189,7 +1506,8 @@ pub mod operator_service_server {
             tonic::Response<super::CancelCommandResponse>,
             tonic::Status,
         >;
-        /// Sets one layer and sends the merged config to every node it changes.
+        /// Sets one layer and sends the merged config to every node it changes: at
+        /// once, or in batches where a rollout is asked for.
         async fn set_config(
             &self,
             request: tonic::Request<super::SetConfigRequest>,
@@ -1202,6 +1520,35 @@ pub mod operator_service_server {
             request: tonic::Request<super::ShowConfigRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ShowConfigResponse>,
+            tonic::Status,
+        >;
+        /// What the layers were set to, by whom and when.
+        async fn list_config_revisions(
+            &self,
+            request: tonic::Request<super::ListConfigRevisionsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListConfigRevisionsResponse>,
+            tonic::Status,
+        >;
+        async fn show_rollout(
+            &self,
+            request: tonic::Request<super::ShowRolloutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShowRolloutResponse>,
+            tonic::Status,
+        >;
+        async fn list_rollouts(
+            &self,
+            request: tonic::Request<super::ListRolloutsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListRolloutsResponse>,
+            tonic::Status,
+        >;
+        async fn steer_rollout(
+            &self,
+            request: tonic::Request<super::SteerRolloutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SteerRolloutResponse>,
             tonic::Status,
         >;
         /// Refuses the node until it is unbanned; its tokens and session end now.
@@ -1947,6 +2294,190 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ShowConfigSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aegis.operator.v1.OperatorService/ListConfigRevisions" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListConfigRevisionsSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ListConfigRevisionsRequest>
+                    for ListConfigRevisionsSvc<T> {
+                        type Response = super::ListConfigRevisionsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListConfigRevisionsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::list_config_revisions(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListConfigRevisionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aegis.operator.v1.OperatorService/ShowRollout" => {
+                    #[allow(non_camel_case_types)]
+                    struct ShowRolloutSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ShowRolloutRequest>
+                    for ShowRolloutSvc<T> {
+                        type Response = super::ShowRolloutResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ShowRolloutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::show_rollout(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ShowRolloutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aegis.operator.v1.OperatorService/ListRollouts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListRolloutsSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ListRolloutsRequest>
+                    for ListRolloutsSvc<T> {
+                        type Response = super::ListRolloutsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListRolloutsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::list_rollouts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListRolloutsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aegis.operator.v1.OperatorService/SteerRollout" => {
+                    #[allow(non_camel_case_types)]
+                    struct SteerRolloutSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::SteerRolloutRequest>
+                    for SteerRolloutSvc<T> {
+                        type Response = super::SteerRolloutResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SteerRolloutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::steer_rollout(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SteerRolloutSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -135,24 +135,27 @@ pub(super) fn command(row: &SqliteRow) -> Result<CommandRecord, StoreError> {
     })
 }
 
+/// Nothing of it is pending.
 pub(super) fn layer(row: &SqliteRow) -> Result<LayerRecord, StoreError> {
-    let name: String = row.try_get("name")?;
-    let scope = match row.try_get::<&str, _>("scope")? {
-        "global" => LayerScope::Global,
-        "tag" => LayerScope::Tag(name),
-        "node" => LayerScope::Node(node_id(&name)?),
-        _ => {
-            return Err(StoreError::Malformed {
-                what: "config scope",
-            });
-        }
-    };
     Ok(LayerRecord {
-        scope,
+        scope: scope(row)?,
         document: row.try_get("document")?,
         set_by: row.try_get("set_by")?,
         set_at: row.try_get("set_at")?,
+        pending: None,
     })
+}
+
+pub(super) fn scope(row: &SqliteRow) -> Result<LayerScope, StoreError> {
+    let name: String = row.try_get("name")?;
+    match row.try_get::<&str, _>("scope")? {
+        "global" => Ok(LayerScope::Global),
+        "tag" => Ok(LayerScope::Tag(name)),
+        "node" => Ok(LayerScope::Node(node_id(&name)?)),
+        _ => Err(StoreError::Malformed {
+            what: "config scope",
+        }),
+    }
 }
 
 pub(super) fn event(row: &SqliteRow) -> Result<EventRecord, StoreError> {
