@@ -12,6 +12,7 @@ mod nodes;
 mod push_config;
 mod receipt;
 mod record;
+mod rollout;
 mod run;
 mod shutdown;
 
@@ -78,7 +79,10 @@ enum Subcommands {
     Run(run::Arguments),
     /// Drain nodes, or take work again, and follow it
     Drain(drain::Arguments),
-    /// Set a config layer and follow it to the nodes it changes
+    /// Set a config layer and follow it to the nodes it changes: `config set`
+    #[command(
+        override_usage = "aegisctl push-config <NODE | --all | --tag TAG> <FILE | --remove | --revision N> [OPTIONS]"
+    )]
     PushConfig(push_config::Arguments),
     /// Shut workers down: drain, deregister, exit
     Shutdown(shutdown::Arguments),
@@ -92,7 +96,7 @@ enum Subcommands {
     Group(group::GroupCommands),
     /// Describe a command as its nodes report it; without one, list them all
     Describe(describe::Arguments),
-    /// Show config layers
+    /// Show and set config layers, follow them to the nodes, steer rollouts
     #[command(subcommand)]
     Config(config::ConfigCommands),
     /// Refuse a node until it is unbanned

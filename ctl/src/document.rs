@@ -12,6 +12,7 @@ mod handler;
 mod node;
 mod receipt;
 mod record;
+mod rollout;
 
 use chrono::{DateTime, Utc};
 use prost_types::{Duration, Timestamp};
@@ -25,6 +26,7 @@ pub use self::{
     node::{ConfigState, Drain, InFlight, Node, NodeDetail, Plugin},
     receipt::{Evidence, Receipt},
     record::{AuditEntry, EnrolmentToken, Event, NewEnrolmentToken},
+    rollout::{NodeConfig, Revision, Rollout, RolloutCounts, RolloutDetail, RolloutNode},
 };
 
 /// A time of the wire; nothing where it is unset or no time at all.

@@ -3,6 +3,7 @@
 
 mod commands;
 mod nodes;
+mod rollouts;
 
 use aegis_proto::worker::v1::CommandState;
 use tokio::time::Instant;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 pub use self::{
     commands::{CommandWatch, Update},
     nodes::watch_nodes,
+    rollouts::{show_rollout, watch_rollout},
 };
 use crate::{connection::CallError, failure::Failure, retry::Retry};
 

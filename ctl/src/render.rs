@@ -10,6 +10,7 @@ mod handler;
 mod node;
 mod receipt;
 mod record;
+mod rollout;
 mod table;
 mod time;
 
@@ -23,6 +24,7 @@ pub use self::{
     node::{blocking, drain_line, node_detail, node_line, nodes},
     receipt::receipt,
     record::{audit, events, tokens},
+    rollout::{config_status, history, rollout, rollout_line, rollouts},
     time::{ago, span},
 };
 

@@ -1,21 +1,27 @@
-//! `push-config`: sets a layer and follows it to the nodes it changes.
+//! `push-config` and `config set`: sets a layer and follows it to the nodes it
+//! changes, at once or in batches.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fs, path::PathBuf, str::FromStr, time::Duration};
 
 use aegis_proto::{
     limits::MAX_PAYLOAD_BYTES,
-    operator::v1::{SetConfigRequest, SetConfigResponse, ShowConfigRequest, SubmitCommandResponse},
+    operator::v1::{
+        RolloutPlan, SetConfigRequest, SetConfigResponse, ShowConfigRequest, SubmitCommandResponse,
+    },
 };
 use clap::Args;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
     Global,
     attach::{detached, follow, interrupted},
+    parse_duration,
+    rollout::follow_rollout,
 };
 use crate::{
     connection::Connection,
-    document::{AppliedConfig, Command, CommandList, ConfigPush, ConfigState},
+    document::{AppliedConfig, Command, CommandList, ConfigPush, ConfigState, duration},
     failure::{Exit, Failure},
     fleet,
     output::{self, Format},
@@ -29,9 +35,6 @@ const ASK_EVERY: Duration = Duration::from_millis(200);
 
 /// `push-config SELECTOR FILE`
 #[derive(Debug, Args)]
-#[command(
-    override_usage = "aegisctl push-config <NODE | --all | --tag TAG> <FILE | --remove> [OPTIONS]"
-)]
 pub struct Arguments {
     /// NODE (unless --all or --tag is given) and FILE: a JSON object, - for standard input
     #[arg(value_name = "NODE FILE", num_args = 0..=2)]
@@ -41,6 +44,18 @@ pub struct Arguments {
     /// Remove the layer in place of setting it
     #[arg(long)]
     remove: bool,
+    /// Set it to what it was at this revision; `config history` lists them
+    #[arg(long, value_name = "N", conflicts_with = "remove", value_parser = clap::value_parser!(i64).range(1..))]
+    revision: Option<i64>,
+    /// Give it to so many nodes at once, or to so many percent of them: 5 or 10%
+    #[arg(long, value_name = "N|N%")]
+    batch: Option<Batch>,
+    /// Stop when more nodes than these have failed
+    #[arg(long, value_name = "COUNT", default_value_t = 0, requires = "batch")]
+    max_failures: u32,
+    /// What a node may take until it has it, from 1s to 1d [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "batch")]
+    node_timeout: Option<Duration>,
     /// Return once it is submitted
     #[arg(short, long)]
     detach: bool,
@@ -50,12 +65,13 @@ impl Arguments {
     /// Sets the layer: --all is the global one, --tag a tag's, NODE a node's.
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let (target, rest) = self.selector.split(self.arguments)?;
-        let document = match (rest.as_slice(), self.remove) {
+        let elsewhere = self.remove || self.revision.is_some();
+        let document = match (rest.as_slice(), elsewhere) {
             ([file], false) => read(file)?,
             ([], true) => Vec::new(),
             ([], false) => {
                 return Err(Failure::usage("no config file is given").next(
-                    "It is `aegisctl push-config SELECTOR FILE`, or --remove in place of the file.",
+                    "It is `aegisctl config set SELECTOR FILE`, or --remove or --revision N in place of the file.",
                 ));
             }
             _ => {
@@ -74,14 +90,27 @@ impl Arguments {
         let request = SetConfigRequest {
             selector: Some(target.to_proto()),
             document,
+            revision: self.revision.unwrap_or(0),
+            rollout: self.batch.map(|batch| RolloutPlan {
+                max_failures: self.max_failures,
+                node_timeout: self.node_timeout.map(duration),
+                ..batch.to_proto()
+            }),
         };
-        let SetConfigResponse { group_id, commands } = connection
+        let SetConfigResponse {
+            group_id,
+            commands,
+            rollout_id,
+        } = connection
             .call(
                 "set the config",
                 request,
                 |mut client, request| async move { client.set_config(request).await },
             )
             .await?;
+        if !rollout_id.is_empty() {
+            return rolled_out(global, &connection, rollout_id, self.detach).await;
+        }
         let submitted = SubmitCommandResponse { group_id, commands };
         if self.detach && !submitted.commands.is_empty() {
             return detached(global, submitted);
@@ -100,6 +129,65 @@ impl Arguments {
         } else {
             Exit::Failed
         })
+    }
+}
+
+/// Follows the rollout that brings the layer.
+async fn rolled_out(
+    global: &Global,
+    connection: &Connection,
+    id: String,
+    detach: bool,
+) -> Result<Exit, Failure> {
+    if !detach {
+        return follow_rollout(global, connection, id, false).await;
+    }
+    match global.output {
+        Format::Json => output::document(&json!({ "rollout_id": id }))?,
+        Format::Table => {
+            // The id alone on standard output: it is what a script wants.
+            output::text(&id)?;
+            eprintln!(
+                "The rollout has begun. Come back with `aegisctl config rollout show {id} --follow`."
+            );
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// How many nodes get a config at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Batch {
+    Nodes(u32),
+    Percent(u32),
+}
+
+impl Batch {
+    fn to_proto(self) -> RolloutPlan {
+        let mut plan = RolloutPlan::default();
+        match self {
+            Self::Nodes(nodes) => plan.batch_nodes = nodes,
+            Self::Percent(percent) => plan.batch_percent = percent,
+        }
+        plan
+    }
+}
+
+impl FromStr for Batch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is neither a number of nodes nor from 1% to 100%");
+        match text.strip_suffix('%') {
+            Some(percent) => match percent.parse() {
+                Ok(percent @ 1..=100) => Ok(Self::Percent(percent)),
+                _ => Err(wrong()),
+            },
+            None => match text.parse() {
+                Ok(nodes @ 1..) => Ok(Self::Nodes(nodes)),
+                _ => Err(wrong()),
+            },
+        }
     }
 }
 
@@ -195,8 +283,6 @@ fn is_in_force(config: &ConfigState, command: &Command) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn config(active: &str, wanted: &str) -> ConfigState {
@@ -215,6 +301,15 @@ mod tests {
         assert!(is_in_force(&config("v3", "v3"), &command));
         assert!(!is_in_force(&config("v1", "v2"), &command));
         assert!(!is_in_force(&ConfigState::default(), &command));
+    }
+
+    #[test]
+    fn a_batch_is_a_number_or_a_share_of_the_nodes() {
+        assert_eq!("5".parse(), Ok(Batch::Nodes(5)));
+        assert_eq!("10%".parse(), Ok(Batch::Percent(10)));
+        for bad in ["0", "0%", "101%", "-1", "", "%", "many"] {
+            assert!(bad.parse::<Batch>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub struct Layer {
     pub document: Option<Value>,
     pub set_by: Option<String>,
     pub set_at: Option<DateTime<Utc>>,
+    /// The rollout that brings it to the nodes; nothing where it has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout_id: Option<String>,
 }
 
 /// `push-config`.
@@ -72,6 +75,7 @@ impl From<ConfigLayer> for Layer {
             scope: layer.scope,
             name: some(layer.name),
             set_by: some(layer.set_by),
+            rollout_id: some(layer.rollout_id),
         }
     }
 }

@@ -26,15 +26,26 @@ pub fn config(config: &Config, now: DateTime<Utc>) -> String {
             indent(&pretty(merged), "  ")
         ));
         if let Some((step, status)) = status.and_then(|it| Some((it.failed_step.as_deref()?, it))) {
-            parts.push(format!(
+            let mut text = format!(
                 "Version {} failed at {step}: {}",
                 dash(status.attempted_version.as_deref()),
                 dash(status.reason.as_deref())
-            ));
+            );
+            if let Some(restored) = &status.rolled_back_to {
+                text.push_str(&format!("\nRolled back to {}", super::clean_line(restored)));
+            }
+            if !status.log_tail.is_empty() {
+                let tail = super::clean(&status.log_tail.join("\n"));
+                text.push_str(&format!(
+                    "\nThe worker's log before that\n{}",
+                    indent(&tail, "  ")
+                ));
+            }
+            parts.push(text);
         }
     }
     if parts.is_empty() {
-        return "No config is set. `aegisctl push-config` sets a layer.".into();
+        return "No config is set. `aegisctl config set` sets a layer.".into();
     }
     parts.join("\n\n")
 }
@@ -44,12 +55,15 @@ fn layer(layer: &Layer, now: DateTime<Utc>) -> String {
         .name
         .as_deref()
         .map_or_else(String::new, |name| format!(" {}", super::clean_line(name)));
+    let rollout = layer.rollout_id.as_deref().map_or_else(String::new, |id| {
+        format!(", not on all nodes yet: rollout {}", super::clean_line(id))
+    });
     let document = layer
         .document
         .as_ref()
         .map_or_else(|| "(empty)".into(), pretty);
     format!(
-        "Layer {}{name}, set by {} {}\n{}",
+        "Layer {}{name}, set by {} {}{rollout}\n{}",
         layer.scope,
         dash(layer.set_by.as_deref()),
         ago(now, layer.set_at),

@@ -8,9 +8,12 @@ use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
 
 use super::*;
-use crate::document::{Command, CommandList, Config, Group, Node, Receipt};
+use crate::document::{
+    Command, CommandList, Config, Group, Node, NodeConfig, Receipt, Revision, RolloutDetail,
+};
 
 const NODE: &str = "0192f0c1-7a3e-4b7e-8a51-3f1f6f0e2d11";
+const ROLLOUT: &str = "0199dddd-0000-7000-8000-00000000eeee";
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(10_000, 0).unwrap()
@@ -206,6 +209,7 @@ fn config_layers() {
         document: br#"{"worker":{"log_level":"debug"}}"#.to_vec(),
         set_by: "operator".into(),
         set_at: ago(3600),
+        rollout_id: if name.is_empty() { "" } else { ROLLOUT }.into(),
     };
     let shown = Config::from(v1::ShowConfigResponse {
         layers: vec![layer("global", ""), layer("tag", "gpu")],
@@ -216,10 +220,117 @@ fn config_layers() {
             attempted_version: "v2".into(),
             failed_step: "apply".into(),
             reason: "the plugin refused it".into(),
+            rolled_back_to: "v1".into(),
+            log_tail: vec!["applying v2".into(), "hello: \x1b[31mno".into()],
             ..Default::default()
         }),
     });
     insta::assert_snapshot!("config", config(&shown, now()));
+}
+
+#[test]
+fn a_rollout() {
+    let node = |id: &str, state: &str, batch| v1::RolloutNode {
+        node_id: format!("{id}{}", &NODE[8..]),
+        state: state.into(),
+        batch,
+        released_at: if batch > 0 { ago(40) } else { None },
+        ..Default::default()
+    };
+    let shown = v1::ShowRolloutResponse {
+        rollout: Some(v1::Rollout {
+            rollout_id: ROLLOUT.into(),
+            scope: "tag".into(),
+            name: "gpu".into(),
+            revision: 12,
+            state: "stopped".into(),
+            reason: "1 of its nodes failed, 0 may".into(),
+            started_by: "operator".into(),
+            started_at: ago(60),
+            finished_at: None,
+            batch_nodes: 2,
+            max_failures: 0,
+            node_timeout: Some(prost_types::Duration {
+                seconds: 300,
+                nanos: 0,
+            }),
+        }),
+        nodes: vec![
+            node("0192f0c1", "active", 1),
+            v1::RolloutNode {
+                step: "apply".into(),
+                reason: "the plugin \x07refused it".into(),
+                ..node("0192f0c2", "failed", 1)
+            },
+            node("0192f0c3", "waiting", 0),
+        ],
+    };
+    let detail = RolloutDetail::from(shown);
+    insta::assert_snapshot!("rollout", rollout(&detail, now()));
+    insta::assert_snapshot!("rollouts", rollouts(&[detail.rollout], now()));
+    insta::assert_snapshot!("rollout_line", rollout_line(&detail.nodes[1]));
+}
+
+#[test]
+fn what_layers_were() {
+    let revision = |revision, document: &str| v1::ConfigRevision {
+        revision,
+        layer: Some(v1::ConfigLayer {
+            scope: "global".into(),
+            document: document.into(),
+            set_by: "operator".into(),
+            set_at: ago(60),
+            ..Default::default()
+        }),
+        version: if document.is_empty() {
+            ""
+        } else {
+            "cfg-00112233445566778899"
+        }
+        .into(),
+    };
+    let revisions = [revision(4, ""), revision(3, "{}")];
+    insta::assert_snapshot!("history", history(&revisions.map(Revision::from), now()));
+}
+
+#[test]
+fn the_config_of_each_node() {
+    let view = |id: &str, active: &str, attempted: &str| NodeView {
+        info: Some(aegis_proto::cluster::v1::NodeInfo {
+            node_id: format!("{id}{}", &NODE[8..]),
+            ..Default::default()
+        }),
+        connected: true,
+        config: Some(ConfigStatus {
+            active_version: active.into(),
+            attempted_version: attempted.into(),
+            attempt_succeeded: active == attempted,
+            ..Default::default()
+        }),
+        wanted_config_version: "v2".into(),
+        ..Default::default()
+    };
+    let mut failed = view("0192f0c2", "v1", "v2");
+    let status = failed.config.as_mut().unwrap();
+    status.failed_step = "apply".into();
+    status.reason = "the plugin refused it".into();
+    status.rolled_back_to = "v1".into();
+    let mut held = view("0192f0c3", "v2", "v2");
+    held.held_by_rollout = ROLLOUT.into();
+    let mut offline = view("0192f0c5", "v1", "v1");
+    offline.connected = false;
+    let mut by_hand = view("0192f0c6", "v1", "v1");
+    by_hand.wanted_config_version.clear();
+    let nodes = [
+        view("0192f0c1", "v2", "v2"),
+        failed,
+        held,
+        view("0192f0c4", "v1", "v1"),
+        offline,
+        by_hand,
+        NodeView::default(),
+    ];
+    insta::assert_snapshot!("config_status", config_status(&nodes.map(NodeConfig::from)));
 }
 
 #[test]

@@ -10,8 +10,9 @@ use std::{
 use aegis_proto::{
     cluster::v1::{NodeCapabilities, NodeInfo, NodeStatus},
     operator::v1::{
-        CommandEvent, CommandView, Group, NodeView, SetConfigRequest, ShowConfigResponse,
-        SubmitCommandRequest, command_event::Event, operator_service_server::OperatorServiceServer,
+        CommandEvent, CommandView, ConfigRevision, Group, NodeView, SetConfigRequest,
+        ShowConfigResponse, ShowRolloutResponse, SteerRolloutRequest, SubmitCommandRequest,
+        command_event::Event, operator_service_server::OperatorServiceServer,
     },
     worker::v1::{CommandState, Effect, HandlerSpec, OutputChunk, Plugin, Progress},
 };
@@ -34,6 +35,10 @@ pub struct Script {
     /// What WatchNodes sends.
     pub node_changes: Vec<NodeView>,
     pub config: ShowConfigResponse,
+    pub revisions: Vec<ConfigRevision>,
+    /// One for each time that ShowRollout is called; the last one stays.
+    pub rollouts: VecDeque<ShowRolloutResponse>,
+    pub steered: Vec<SteerRolloutRequest>,
     pub group: Option<Group>,
     /// What ListCommands and ShowCommand know.
     pub commands: Vec<CommandView>,
@@ -72,6 +77,10 @@ impl Fake {
 
     pub fn submitted(&self) -> Vec<SubmitCommandRequest> {
         self.script.lock().unwrap().submitted.clone()
+    }
+
+    pub fn steered(&self) -> Vec<SteerRolloutRequest> {
+        self.script.lock().unwrap().steered.clone()
     }
 
     pub fn configs(&self) -> Vec<SetConfigRequest> {

@@ -9,4 +9,5 @@ mod fake;
 mod group;
 mod nodes;
 mod push_config;
+mod rollout;
 mod run;

@@ -160,7 +160,15 @@ impl OperatorService for Fake {
         let mut script = self.enter(&request)?;
         let request = request.into_inner();
         let nodes = select(&script, request.selector.as_ref())?;
+        let in_batches = request.rollout.is_some();
         script.configs.push(request);
+        if in_batches {
+            let rollout = script.rollouts.front().and_then(|it| it.rollout.as_ref());
+            return Ok(Response::new(SetConfigResponse {
+                rollout_id: rollout.unwrap().rollout_id.clone(),
+                ..Default::default()
+            }));
+        }
         let commands: Vec<CommandView> = nodes
             .iter()
             .map(|node| command(id(node), CommandState::Queued))
@@ -168,11 +176,54 @@ impl OperatorService for Fake {
         Ok(Response::new(SetConfigResponse {
             group_id: commands[0].group_id.clone(),
             commands,
+            rollout_id: String::new(),
         }))
     }
 
     async fn show_config(&self, request: Request<ShowConfigRequest>) -> Answer<ShowConfigResponse> {
         Ok(Response::new(self.enter(&request)?.config.clone()))
+    }
+
+    async fn list_config_revisions(
+        &self,
+        request: Request<ListConfigRevisionsRequest>,
+    ) -> Answer<ListConfigRevisionsResponse> {
+        let revisions = self.enter(&request)?.revisions.clone();
+        Ok(Response::new(ListConfigRevisionsResponse { revisions }))
+    }
+
+    async fn show_rollout(
+        &self,
+        request: Request<ShowRolloutRequest>,
+    ) -> Answer<ShowRolloutResponse> {
+        let mut script = self.enter(&request)?;
+        let shown = if script.rollouts.len() > 1 {
+            script.rollouts.pop_front()
+        } else {
+            script.rollouts.front().cloned()
+        };
+        let shown = shown.ok_or_else(|| Status::not_found("there is no such rollout"))?;
+        Ok(Response::new(shown))
+    }
+
+    async fn list_rollouts(
+        &self,
+        request: Request<ListRolloutsRequest>,
+    ) -> Answer<ListRolloutsResponse> {
+        let script = self.enter(&request)?;
+        let rollouts = script.rollouts.iter();
+        let rollouts = rollouts.filter_map(|it| it.rollout.clone()).collect();
+        Ok(Response::new(ListRolloutsResponse { rollouts }))
+    }
+
+    async fn steer_rollout(
+        &self,
+        request: Request<SteerRolloutRequest>,
+    ) -> Answer<SteerRolloutResponse> {
+        let mut script = self.enter(&request)?;
+        script.steered.push(request.into_inner());
+        let rollout = script.rollouts.front().and_then(|it| it.rollout.clone());
+        Ok(Response::new(SteerRolloutResponse { rollout }))
     }
 
     async fn list_audit(&self, request: Request<ListAuditRequest>) -> Answer<ListAuditResponse> {
