@@ -1,5 +1,5 @@
 //! Figures of the whole system, over the real programs and real sockets:
-//! start to registered, idle memory, a command's round trip.
+//! start to registered, idle memory, a command's round trip, commands per second.
 //!
 //! Prints a table; asserts on nothing. Wall times are given beside what they
 //! contain (fsyncs of the same disk in the same run), because the machines that
@@ -23,6 +23,7 @@ use aegis_tests::{Cluster, Operator, Program};
 const STARTS: usize = 20;
 const ROUND_TRIPS: usize = 500;
 const FSYNCS: usize = 200;
+const COMMANDS: usize = 10_000;
 
 #[tokio::main]
 async fn main() {
@@ -30,6 +31,7 @@ async fn main() {
     println!("figure                                         p50        p99");
     idle_memory(&cluster).await;
     round_trip(&cluster).await;
+    throughput(&cluster).await;
     start_to_registered(&mut cluster).await;
 }
 
@@ -67,6 +69,63 @@ async fn round_trip(cluster: &Cluster) {
     row("command, operator to handler to operator", p50, p99);
     let ratio = p50.as_secs_f64() / fsync_p50.as_secs_f64();
     println!("round trip / fsync, p50                        {ratio:.1}");
+}
+
+/// Commands through one controller and one worker, each committed by itself,
+/// so many at once.
+async fn throughput(cluster: &Cluster) {
+    let worker = cluster.program.id();
+    let controller = cluster.controller.program.id();
+    for at_once in [1, 8, 64] {
+        let commands = if at_once == 1 {
+            COMMANDS / 10
+        } else {
+            COMMANDS
+        };
+        let before = [cpu_time(worker), cpu_time(controller)];
+        let begin = Instant::now();
+        let mut lines = tokio::task::JoinSet::new();
+        for _ in 0..at_once {
+            let (operator, node) = (cluster.operator.clone(), cluster.node().to_owned());
+            lines.spawn(async move {
+                for _ in 0..commands / at_once {
+                    run(&operator, &node).await;
+                }
+            });
+        }
+        while let Some(line) = lines.join_next().await {
+            line.expect("every command succeeds");
+        }
+        let took = begin.elapsed();
+        let each = |after: Duration, before: Duration| {
+            (after - before).as_secs_f64() * 1e6 / commands as f64
+        };
+        println!(
+            "commands per second, {at_once:>2} at once                {:>8.0}    \
+             CPU each: worker {:.0} µs, controller {:.0} µs",
+            commands as f64 / took.as_secs_f64(),
+            each(cpu_time(worker), before[0]),
+            each(cpu_time(controller), before[1]),
+        );
+    }
+}
+
+/// That a process has used, its threads together.
+fn cpu_time(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
+    // After the name, which may hold anything; then fields 3 and on.
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .expect("a name in parentheses")
+        .1
+        .split_whitespace()
+        .collect();
+    let ticks: u64 = [fields[11], fields[12]]
+        .iter()
+        .map(|field| field.parse::<u64>().expect("a number"))
+        .sum();
+    // USER_HZ is 100 on every Linux.
+    Duration::from_millis(ticks * 10)
 }
 
 async fn run(operator: &Operator, node: &str) {
