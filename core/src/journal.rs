@@ -407,16 +407,21 @@ impl Journal {
     /// Forgets the outcomes of these, but for their ids. Ids that are not held,
     /// not final or were never told by a reader are ignored and counted.
     pub fn acknowledge(&self, ids: &[CommandId]) {
-        let (refused, emptied) = {
+        let (refused, emptied, wakes) = {
             let mut state = lock(&self.shared.state);
             let mut refused = false;
+            let waiting = state.waiting_writes();
             for id in ids {
                 refused |= state.acknowledge(*id);
             }
-            (refused, state.outbox == 0)
+            // The writer sleeps until the first is late, or they are many.
+            let wakes = waiting == 0 || state.waiting_writes() >= writer::LAZY_WRITES;
+            (refused, state.outbox == 0, wakes)
         };
         kill_point!("acknowledgement.staged");
-        self.shared.staged.notify_all();
+        if wakes {
+            self.shared.staged.notify_all();
+        }
         if refused {
             self.shared.changed.notify_waiters();
         }

@@ -297,6 +297,11 @@ impl State {
             .map_or(u64::MAX, |staged| staged.written)
     }
 
+    /// Writes that are staged and not on their way.
+    pub(super) fn waiting_writes(&self) -> usize {
+        self.staged.as_ref().map_or(0, |staged| staged.writes.len())
+    }
+
     /// Takes note that a batch, of which the last write is `last`, is on disk.
     pub(super) fn commit(&mut self, batch: &[Write], last: u64) {
         let Some(staged) = &mut self.staged else {

@@ -21,7 +21,7 @@ use crate::{kill_point::kill_point, lifecycle::chain, unpoisoned::lock};
 const LAZY: Duration = Duration::from_secs(1);
 
 /// So many writes that nobody waits for are written at once.
-const LAZY_WRITES: usize = 512;
+pub(super) const LAZY_WRITES: usize = 512;
 
 /// Between two attempts to write to a disk that refuses.
 const RETRY: Duration = Duration::from_secs(1);
