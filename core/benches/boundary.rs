@@ -12,9 +12,10 @@ use std::{
 };
 
 use aegis_core::{
-    command::{CancelReason, CommandId},
+    command::{CancelReason, CommandId, HandlerError},
     plugin::{Call, CallSink, Completion, Lookup, Started},
 };
+use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,12 @@ struct Sink(SyncSender<Completion>);
 impl CallSink for Sink {
     fn progress(&self, _: u32, _: &str) {}
     fn output(&self, _: &[u8]) {}
+    fn save_checkpoint(&self, _: &[u8]) -> Result<(), HandlerError> {
+        Ok(())
+    }
+    fn checkpoint(&self) -> Option<Bytes> {
+        None
+    }
     fn complete(&self, completion: Completion) {
         self.0.send(completion).expect("the bench waits");
     }

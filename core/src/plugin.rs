@@ -105,12 +105,21 @@ pub enum Completion {
     Panicked(HandlerError),
 }
 
-/// Hears of one call. No method blocks; a plugin's thread calls them.
+/// Hears of one call. No method but one blocks; a plugin's thread calls them.
 pub trait CallSink: Send + Sync + 'static {
     /// 0 to 1000, or 1001 where the handler cannot tell.
     fn progress(&self, permille: u32, note: &str);
     /// More output.
     fn output(&self, data: &[u8]);
+    /// Keeps what the command is given back in its next attempt, and returns
+    /// when that is on disk: the one method that blocks.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not kept.
+    fn save_checkpoint(&self, data: &[u8]) -> Result<(), HandlerError>;
+    /// What was kept, in this attempt or one before.
+    fn checkpoint(&self) -> Option<Bytes>;
     /// The end.
     fn complete(&self, completion: Completion);
     /// Whether it was asked to end.

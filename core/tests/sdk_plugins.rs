@@ -241,6 +241,14 @@ fn the_rust_example_is_loaded_from_its_library() {
         (info.state, info.placement),
         (PluginState::Active, Placement::InProcess)
     );
+    let counting = start(&catalog, "hello.count", r#"{"to":3}"#);
+    let sink = std::sync::Arc::clone(&counting.sink);
+    match counting.end() {
+        Completion::Succeeded(response) => assert!(response.starts_with(br#"{"counted_to":3"#)),
+        other => panic!("{other:?}"),
+    }
+    let kept = sink.checkpoint.lock().expect("sound").clone();
+    assert_eq!(kept.as_deref(), Some(b"3".as_slice()));
     match run(&catalog, "hello", r#"{"nam":"node"}"#) {
         Completion::Failed(error) => assert_eq!(error.code, "invalid-payload"),
         other => panic!("{other:?}"),

@@ -91,6 +91,9 @@
 // No such call: it is over, was never made, or is another's.
 #define AEGIS_UNKNOWN_CALL 3
 
+// `load` of `aegis.checkpoint/1`: the command has no checkpoint.
+#define AEGIS_NO_CHECKPOINT 4
+
 // `start`: the call is over; its completion is in the out parameter.
 #define AEGIS_START_DONE 0
 
@@ -150,6 +153,9 @@
 
 // `deadline_ns`: none.
 #define AEGIS_NO_DEADLINE UINT64_MAX
+
+// The longest checkpoint, in bytes.
+#define AEGIS_MAX_CHECKPOINT_BYTES 65536
 
 // A borrowed run of bytes. `data` may be null where `len` is 0. Valid until
 // the function that it was passed to returns, or, in a descriptor, for the
@@ -419,5 +425,30 @@ typedef struct AegisConfigV1 {
     // `acknowledge` is told and not remembered: the config is in force.
     AegisJsonFn reject;
 } AegisConfigV1;
+
+// Interface `aegis.checkpoint/1` of a host: what a resumable handler is given
+// back after a crash. Every plugin has it, without a grant; it reaches the
+// commands of this plugin's own calls alone. An older host has none: null.
+typedef struct AegisCheckpointV1 {
+    // The size of this struct as the host knows it.
+    uint32_t struct_size;
+    // 0.
+    uint32_t reserved;
+    // Keeps `data`, at most `AEGIS_MAX_CHECKPOINT_BYTES` of any form, in the
+    // place of the checkpoint before it. On `AEGIS_OK` it is on disk. On
+    // `AEGIS_ERROR` the one before may still be the newest, and `error`, which
+    // may be null, has an error document that the caller releases.
+    // `AEGIS_UNKNOWN_CALL` if the call is over or not this instance's. Blocks
+    // while the disk is written: not to be called within `start`, nor on a
+    // thread that others wait for.
+    uint32_t (*save)(void *host_ctx,
+                     uint64_t call_id,
+                     struct AegisBytes data,
+                     struct AegisBuffer *error);
+    // Gives the newest checkpoint of the call's command, of this attempt or one
+    // before, in `out`, which the caller releases; it may be empty. Otherwise
+    // `AEGIS_NO_CHECKPOINT` or `AEGIS_UNKNOWN_CALL`. Never blocks.
+    uint32_t (*load)(void *host_ctx, uint64_t call_id, struct AegisBuffer *out);
+} AegisCheckpointV1;
 
 #endif  /* AEGIS_PLUGIN_H */

@@ -20,6 +20,8 @@
 //! * A function may be called from any thread, and from several at once, unless
 //!   its comment says otherwise.
 
+mod bytes;
+
 use std::ffi::c_void;
 
 /// `AEGISPLG` in memory on a little-endian machine: the first bytes of a descriptor.
@@ -43,6 +45,9 @@ pub const AEGIS_ERROR: u32 = 1;
 pub const AEGIS_TIMEOUT: u32 = 2;
 /// No such call: it is over, was never made, or is another's.
 pub const AEGIS_UNKNOWN_CALL: u32 = 3;
+
+/// `load` of `aegis.checkpoint/1`: the command has no checkpoint.
+pub const AEGIS_NO_CHECKPOINT: u32 = 4;
 
 /// `start`: the call is over; its completion is in the out parameter.
 pub const AEGIS_START_DONE: u32 = 0;
@@ -90,6 +95,8 @@ pub const AEGIS_LOG_TRACE: u32 = 5;
 pub const AEGIS_PROGRESS_UNKNOWN: u32 = 1001;
 /// `deadline_ns`: none.
 pub const AEGIS_NO_DEADLINE: u64 = u64::MAX;
+/// The longest checkpoint, in bytes.
+pub const AEGIS_MAX_CHECKPOINT_BYTES: usize = 65536;
 
 /// A borrowed run of bytes. `data` may be null where `len` is 0. Valid until
 /// the function that it was passed to returns, or, in a descriptor, for the
@@ -411,6 +418,39 @@ pub struct AegisConfigV1 {
     pub reject: AegisJsonFn,
 }
 
+/// Interface `aegis.checkpoint/1` of a host: what a resumable handler is given
+/// back after a crash. Every plugin has it, without a grant; it reaches the
+/// commands of this plugin's own calls alone. An older host has none: null.
+#[repr(C)]
+#[derive(Debug)]
+pub struct AegisCheckpointV1 {
+    /// The size of this struct as the host knows it.
+    pub struct_size: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Keeps `data`, at most [`AEGIS_MAX_CHECKPOINT_BYTES`] of any form, in the
+    /// place of the checkpoint before it. On `AEGIS_OK` it is on disk. On
+    /// `AEGIS_ERROR` the one before may still be the newest, and `error`, which
+    /// may be null, has an error document that the caller releases.
+    /// `AEGIS_UNKNOWN_CALL` if the call is over or not this instance's. Blocks
+    /// while the disk is written: not to be called within `start`, nor on a
+    /// thread that others wait for.
+    pub save: Option<
+        unsafe extern "C" fn(
+            host_ctx: *mut c_void,
+            call_id: u64,
+            data: AegisBytes,
+            error: *mut AegisBuffer,
+        ) -> u32,
+    >,
+    /// Gives the newest checkpoint of the call's command, of this attempt or one
+    /// before, in `out`, which the caller releases; it may be empty. Otherwise
+    /// `AEGIS_NO_CHECKPOINT` or `AEGIS_UNKNOWN_CALL`. Never blocks.
+    pub load: Option<
+        unsafe extern "C" fn(host_ctx: *mut c_void, call_id: u64, out: *mut AegisBuffer) -> u32,
+    >,
+}
+
 const _: () = assert!(AEGIS_PLUGIN_MAGIC == u64::from_le_bytes(*b"AEGISPLG"));
 
 // SAFETY: a descriptor holds pointers to static data and functions only, and
@@ -424,45 +464,7 @@ unsafe impl Sync for AegisSchemaV1 {}
 unsafe impl Sync for AegisNodeControlV1 {}
 // SAFETY: as above.
 unsafe impl Sync for AegisConfigV1 {}
+// SAFETY: as above.
+unsafe impl Sync for AegisCheckpointV1 {}
 // SAFETY: `log_level` points to a value that is only read and written atomically.
 unsafe impl Sync for AegisHostVtable {}
-
-impl AegisBytes {
-    /// No bytes.
-    pub const EMPTY: Self = Self {
-        data: std::ptr::null(),
-        len: 0,
-    };
-
-    /// Borrows `bytes`. The caller keeps them alive as long as the receiver may read.
-    pub const fn new(bytes: &[u8]) -> Self {
-        Self {
-            data: bytes.as_ptr(),
-            len: bytes.len(),
-        }
-    }
-
-    /// The bytes.
-    ///
-    /// # Safety
-    ///
-    /// `data` and `len` describe readable bytes that stay as they are for `'a`,
-    /// or `len` is 0.
-    pub const unsafe fn as_slice<'a>(self) -> &'a [u8] {
-        if self.len == 0 || self.data.is_null() {
-            return &[];
-        }
-        // SAFETY: not null and not empty; the rest is the caller's promise.
-        unsafe { std::slice::from_raw_parts(self.data, self.len) }
-    }
-}
-
-impl AegisBuffer {
-    /// No bytes, nothing to free.
-    pub const EMPTY: Self = Self {
-        data: std::ptr::null(),
-        len: 0,
-        owner: std::ptr::null_mut(),
-        release: None,
-    };
-}

@@ -5,7 +5,7 @@ mod guarded;
 
 use std::{
     collections::HashMap,
-    fmt,
+    fmt, io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,6 +18,8 @@ pub(crate) use birth::{Birth, create};
 
 use birth::parse_config;
 use guarded::{Guarded, Stage, abandoned};
+
+use tokio::runtime::Handle;
 
 use crate::{
     Cancellation, Context, HandlerError, Host, Plugin,
@@ -102,6 +104,11 @@ impl<P: Plugin> Instance<P> {
             calls: Mutex::default(),
             stopped: Mutex::new(false),
         }
+    }
+
+    /// The plugin's own threads, whoever asks.
+    pub(crate) fn runtime_handle(&self) -> io::Result<&Handle> {
+        self.runtime.handle()
     }
 
     fn context(self: &Arc<Self>, call: &IncomingCall<'_>) -> Context<P> {

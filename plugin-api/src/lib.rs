@@ -46,6 +46,7 @@ pub mod abi;
 mod built_in;
 mod call_facts;
 mod cancel;
+mod checkpoint;
 mod completion;
 mod context;
 mod current;

@@ -15,6 +15,10 @@ pub(crate) trait HostPort: Send + Sync + 'static {
     fn progress(&self, call: u64, permille: u32, note: &str);
     /// See [`crate::abi::AegisHostVtable::output`].
     fn output(&self, call: u64, data: &[u8]);
+    /// See [`crate::abi::AegisCheckpointV1::save`]. Blocks.
+    fn save_checkpoint(&self, call: u64, data: &[u8]) -> Result<(), HandlerError>;
+    /// See [`crate::abi::AegisCheckpointV1::load`].
+    fn load_checkpoint(&self, call: u64) -> Option<Vec<u8>>;
     /// 0, or the `AEGIS_CANCEL_…` that was asked for.
     fn cancelled(&self, call: u64) -> u32;
     /// See [`crate::abi::AegisHostVtable::log`]. `fields` is empty or a JSON object.

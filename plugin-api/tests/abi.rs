@@ -52,6 +52,7 @@ fn layouts() -> Vec<Layout> {
         AegisConfigV1 {
             struct_size, reserved, current, validate, store, apply, acknowledge, reject,
         }
+        AegisCheckpointV1 { struct_size, reserved, save, load }
     }
 }
 
@@ -123,6 +124,11 @@ fn assertions() -> String {
     }
     check("AEGIS_PLUGIN_MAGIC".into(), AEGIS_PLUGIN_MAGIC);
     check("AEGIS_NO_DEADLINE".into(), AEGIS_NO_DEADLINE);
+    check(
+        "AEGIS_MAX_CHECKPOINT_BYTES".into(),
+        AEGIS_MAX_CHECKPOINT_BYTES as u64,
+    );
+    check("AEGIS_NO_CHECKPOINT".into(), AEGIS_NO_CHECKPOINT.into());
     check("AEGIS_ABI_MAJOR".into(), AEGIS_ABI_MAJOR.into());
     check("AEGIS_STATUS_PANICKED".into(), AEGIS_STATUS_PANICKED.into());
     check("AEGIS_CANCEL_ABANDON".into(), AEGIS_CANCEL_ABANDON.into());

@@ -26,6 +26,7 @@ mod system {
         mod payload_that_does_not_fit;
         mod receipts_are_signed;
         mod receipts_verify_with_openssl;
+        mod resumable;
         mod ten_thousand_wait;
         mod timeouts;
         mod unknown_and_disabled;

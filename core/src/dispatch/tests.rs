@@ -63,6 +63,40 @@ async fn an_asynchronous_handler_ends_its_command_when_it_completes() {
 }
 
 #[tokio::test]
+async fn a_resumable_handler_keeps_checkpoints_until_its_command_ends() {
+    let mut node = Node::new(limits());
+    let sink_of = |node: &Node, id| {
+        node.plugin.seen(|seen| {
+            let call = seen.running.values().find(|call| call.command == id);
+            Arc::clone(&call.expect("it runs").sink)
+        })
+    };
+    let id = node.submit("resumable", "hang");
+    let sink = sink_of(&node, id);
+    assert_eq!(sink.checkpoint(), None);
+    for data in [b"one".as_slice(), b"", b"two"] {
+        sink.save_checkpoint(data).expect("kept");
+        assert_eq!(sink.checkpoint().as_deref(), Some(data));
+    }
+    assert_eq!(
+        node.journal.checkpoint_of(id).as_deref(),
+        Some(b"two".as_slice())
+    );
+    assert!(node.plugin.release(id, ok()));
+    node.outcome(id).await;
+    node.journal.acknowledge(&[id]);
+    assert_eq!(sink.checkpoint(), None);
+
+    let id = node.submit("one", "hang");
+    let refused = sink_of(&node, id)
+        .save_checkpoint(b"one")
+        .expect_err("it runs once");
+    assert_eq!(refused.code, "not-resumable");
+    assert!(refused.message.contains("at-most-once"), "{refused}");
+    assert!(node.plugin.release(id, ok()));
+}
+
+#[tokio::test]
 async fn every_way_of_returning_has_its_state() {
     let mut node = Node::new(limits());
     for (act, state, code) in [

@@ -361,13 +361,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::command::CancelReason;
+    use crate::command::{CancelReason, HandlerError};
 
     struct Deaf;
 
     impl CallSink for Deaf {
         fn progress(&self, _: u32, _: &str) {}
         fn output(&self, _: &[u8]) {}
+        fn save_checkpoint(&self, _: &[u8]) -> Result<(), HandlerError> {
+            Ok(())
+        }
+        fn checkpoint(&self) -> Option<Bytes> {
+            None
+        }
         fn complete(&self, _: Completion) {}
         fn cancelled(&self) -> Option<CancelReason> {
             None

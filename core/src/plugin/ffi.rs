@@ -10,6 +10,7 @@
 
 mod buffer;
 mod bytes;
+mod checkpoint;
 mod descriptor;
 mod facilities;
 mod host;

@@ -23,6 +23,7 @@ use aegis_core::{
         PluginState, Started,
     },
 };
+use bytes::Bytes;
 use serde_json::Value;
 
 /// Far longer than anything here takes.
@@ -148,6 +149,7 @@ pub fn start_on(instance: &dyn PluginInstance, handler: u32, payload: &str) -> R
     let sink = Arc::new(Recorder {
         told,
         heard: Mutex::default(),
+        checkpoint: Mutex::default(),
     });
     let call = Call {
         handler,
@@ -217,6 +219,7 @@ impl Running {
 pub struct Recorder {
     told: SyncSender<Completion>,
     pub heard: Mutex<Vec<String>>,
+    pub checkpoint: Mutex<Option<Bytes>>,
 }
 
 impl CallSink for Recorder {
@@ -231,6 +234,13 @@ impl CallSink for Recorder {
             .lock()
             .expect("sound")
             .push(String::from_utf8_lossy(data).into_owned());
+    }
+    fn save_checkpoint(&self, data: &[u8]) -> Result<(), HandlerError> {
+        *self.checkpoint.lock().expect("sound") = Some(Bytes::copy_from_slice(data));
+        Ok(())
+    }
+    fn checkpoint(&self) -> Option<Bytes> {
+        self.checkpoint.lock().expect("sound").clone()
     }
     fn complete(&self, completion: Completion) {
         self.told.try_send(completion).expect("room for every end");

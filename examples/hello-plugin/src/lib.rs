@@ -1,11 +1,14 @@
-//! The smallest plugin, and a command that takes its time.
+//! The smallest plugin, a command that takes its time, and one that goes on
+//! after a crash.
 
 #![forbid(unsafe_code)]
 
 use aegis_plugin_api::prelude::*;
 
+mod count;
 mod wait;
 
+use count::Count;
 use wait::Wait;
 
 #[derive(Deserialize, JsonSchema)]
@@ -35,4 +38,4 @@ impl Handler for Hello {
     }
 }
 
-export_plugin! { Hello, Wait }
+export_plugin! { Hello, Wait, Count }

@@ -3,7 +3,7 @@
 use aegis_plugin_api::{
     CancelReason,
     serde_json::json,
-    testing::{Completion, each_way},
+    testing::{CallOptions, Completion, each_way},
 };
 use hello_plugin as _;
 
@@ -66,5 +66,34 @@ fn waiting_for_a_bad_number_of_steps_is_refused() {
                 .expect_err("it is out of range");
             assert_eq!(error.code, "invalid-payload");
         }
+    });
+}
+
+#[test]
+fn counting_goes_on_from_its_checkpoint() {
+    each_way("hello-plugin", |setup| {
+        let plugin = setup.start().expect("it starts");
+        let first = plugin.begin("hello.count", json!({ "to": 100_000, "pause_ms": 1 }));
+        let kept = first.wait_for_checkpoint(|number| number.as_u64() >= Some(3));
+        first.cancel(CancelReason::Requested);
+        first.wait();
+
+        let reached = kept.as_u64().expect("a number");
+        let options = CallOptions {
+            attempt: 2,
+            checkpoint: Some(kept),
+            ..CallOptions::default()
+        };
+        let second = plugin.begin_with("hello.count", json!({ "to": reached + 2 }), options);
+        let counted = json!({ "counted_to": reached + 2, "resumed_from": reached });
+        assert_eq!(
+            second.wait(),
+            Completion::Succeeded(counted.to_string().into())
+        );
+        assert_eq!(
+            second.output(),
+            format!("{}\n{}\n", reached + 1, reached + 2)
+        );
+        assert_eq!(second.checkpoint(), Some(json!(reached + 2)));
     });
 }

@@ -13,9 +13,10 @@ use super::{
 use crate::{
     HandlerError,
     abi::{
-        AEGIS_ERROR, AEGIS_OK, AegisBuffer, AegisBytes, AegisCompletion, AegisHostVtable,
-        AegisJsonFn,
+        AEGIS_ERROR, AEGIS_OK, AEGIS_UNKNOWN_CALL, AegisBuffer, AegisBytes, AegisCheckpointV1,
+        AegisCompletion, AegisHostVtable, AegisJsonFn,
     },
+    checkpoint::INTERFACE as CHECKPOINT,
     completion::Completion,
     port::HostPort,
 };
@@ -63,6 +64,12 @@ impl CPort {
         })
     }
 
+    /// What an older host lacks is zero.
+    fn checkpoints(&self) -> AegisCheckpointV1 {
+        // SAFETY: by the interface's id this is null or such a table.
+        unsafe { read_table(self.interface(CHECKPOINT).cast()) }
+    }
+
     fn interface(&self, id: &str) -> *const c_void {
         // SAFETY: `new` was promised a valid table and context; `id` outlives the call.
         unsafe { (self.get_interface)(self.ctx, AegisBytes::new(id.as_bytes())) }
@@ -100,6 +107,42 @@ impl HostPort for CPort {
     fn output(&self, call: u64, data: &[u8]) {
         // SAFETY: as in `interface`.
         unsafe { (self.output)(self.ctx, call, AegisBytes::new(data)) };
+    }
+
+    fn save_checkpoint(&self, call: u64, data: &[u8]) -> Result<(), HandlerError> {
+        let Some(save) = self.checkpoints().save else {
+            return Err(
+                HandlerError::new("host-too-old", "this worker keeps no checkpoints")
+                    .help("use a newer worker"),
+            );
+        };
+        let mut error = AegisBuffer::EMPTY;
+        // SAFETY: as in `interface`; data and buffer outlive the call.
+        let status = unsafe { save(self.ctx, call, AegisBytes::new(data), &raw mut error) };
+        // SAFETY: the caller releases it, and it is empty or what was written.
+        let document = unsafe { take(error) };
+        match status {
+            AEGIS_OK => Ok(()),
+            AEGIS_ERROR => Err(HandlerError::from_document(&document)),
+            AEGIS_UNKNOWN_CALL => Err(HandlerError::new(
+                "call-over",
+                "the worker has given this call up and keeps nothing more of it",
+            )),
+            other => Err(HandlerError::new(
+                "host-fault",
+                format!("{CHECKPOINT} answered with the unknown status {other}"),
+            )),
+        }
+    }
+
+    fn load_checkpoint(&self, call: u64) -> Option<Vec<u8>> {
+        let load = self.checkpoints().load?;
+        let mut out = AegisBuffer::EMPTY;
+        // SAFETY: as in `interface`; the buffer outlives the call.
+        let status = unsafe { load(self.ctx, call, &raw mut out) };
+        // SAFETY: the caller releases it, and it is empty or what was written.
+        let data = unsafe { take(out) };
+        (status == AEGIS_OK).then_some(data)
     }
 
     fn cancelled(&self, call: u64) -> u32 {

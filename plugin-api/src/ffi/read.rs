@@ -3,8 +3,8 @@
 use std::mem::{MaybeUninit, size_of};
 
 use crate::abi::{
-    AegisBytes, AegisCall, AegisConfigV1, AegisCreateArgs, AegisHostVtable, AegisInstanceVtable,
-    AegisNodeControlV1, AegisPluginDescriptor, AegisSchemaV1,
+    AegisBytes, AegisCall, AegisCheckpointV1, AegisConfigV1, AegisCreateArgs, AegisHostVtable,
+    AegisInstanceVtable, AegisNodeControlV1, AegisPluginDescriptor, AegisSchemaV1,
 };
 
 /// A size-prefixed table of the ABI.
@@ -43,6 +43,10 @@ unsafe impl Table for AegisNodeControlV1 {
 }
 // SAFETY: as above.
 unsafe impl Table for AegisConfigV1 {
+    const SIZE_AT: usize = 0;
+}
+// SAFETY: as above.
+unsafe impl Table for AegisCheckpointV1 {
     const SIZE_AT: usize = 0;
 }
 // SAFETY: as above.

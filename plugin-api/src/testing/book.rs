@@ -72,6 +72,8 @@ pub(super) struct Record {
     pub(super) cancelled: u32,
     pub(super) progress: Vec<Progress>,
     pub(super) output: Vec<u8>,
+    pub(super) resumable: bool,
+    pub(super) checkpoint: Option<Vec<u8>>,
     pub(super) completion: Option<Completion>,
 }
 
@@ -88,11 +90,7 @@ impl Book {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn open(&self, call: u64, command_id: &str) {
-        let record = Record {
-            command_id: command_id.to_owned(),
-            ..Record::default()
-        };
+    pub(super) fn open(&self, call: u64, record: Record) {
         self.state().calls.insert(call, record);
     }
 
@@ -167,6 +165,21 @@ impl HostPort for Arc<Book> {
 
     fn output(&self, call: u64, data: &[u8]) {
         self.change(call, |record| record.output.extend_from_slice(data));
+    }
+
+    fn save_checkpoint(&self, call: u64, data: &[u8]) -> Result<(), HandlerError> {
+        if !self.record(call).resumable {
+            return Err(HandlerError::new(
+                "not-resumable",
+                "only a resumable handler is given its checkpoint back",
+            ));
+        }
+        self.change(call, |record| record.checkpoint = Some(data.to_vec()));
+        Ok(())
+    }
+
+    fn load_checkpoint(&self, call: u64) -> Option<Vec<u8>> {
+        self.record(call).checkpoint
     }
 
     fn cancelled(&self, call: u64) -> u32 {

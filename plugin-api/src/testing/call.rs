@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use serde_json::Value;
+
 use super::{
     Progress,
     book::{Book, Record},
@@ -25,6 +27,8 @@ pub struct CallOptions {
     pub issuer: String,
     /// 1 for the first.
     pub attempt: u32,
+    /// What an earlier attempt kept; see [`TestCall::checkpoint`].
+    pub checkpoint: Option<Value>,
 }
 
 impl Default for CallOptions {
@@ -33,6 +37,7 @@ impl Default for CallOptions {
             timeout: Some(Duration::from_secs(60)),
             issuer: "test".to_owned(),
             attempt: 1,
+            checkpoint: None,
         }
     }
 }
@@ -51,11 +56,20 @@ impl TestCall {
         book: &Arc<Book>,
         id: u64,
         handler: u32,
+        resumable: bool,
         payload: &[u8],
         options: CallOptions,
     ) -> Self {
         let command_id = format!("01890a5d-ac96-774b-bcce-{id:012x}");
-        book.open(id, &command_id);
+        let record = Record {
+            command_id: command_id.clone(),
+            resumable,
+            checkpoint: options
+                .checkpoint
+                .map(|state| state.to_string().into_bytes()),
+            ..Record::default()
+        };
+        book.open(id, record);
         let started = Arc::clone(engine).start(IncomingCall {
             handler,
             id,
@@ -134,6 +148,24 @@ impl TestCall {
                 .iter()
                 .find(|progress| fits(progress))
                 .cloned()
+        })
+    }
+
+    /// What it has kept for its next attempt, as JSON; for
+    /// [`CallOptions::checkpoint`] of a call that is to go on from there.
+    pub fn checkpoint(&self) -> Option<Value> {
+        serde_json::from_slice(&self.record().checkpoint?).ok()
+    }
+
+    /// Waits for a checkpoint.
+    ///
+    /// # Panics
+    ///
+    /// If none comes that fits in 30 s.
+    pub fn wait_for_checkpoint(&self, fits: impl Fn(&Value) -> bool) -> Value {
+        self.book.wait(self.id, "a checkpoint", |record| {
+            let checkpoint = record.checkpoint.as_ref()?;
+            serde_json::from_slice(checkpoint).ok().filter(&fits)
         })
     }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{CallOptions, LogLine, PATIENCE, TestCall, book::Book, setup::StateDir};
 use crate::{
-    HandlerError, abi::AegisPluginDescriptor, completion::Completion, ffi::loopback,
+    Effect, HandlerError, abi::AegisPluginDescriptor, completion::Completion, ffi::loopback,
     instance::Engine, manifest::Manifest,
 };
 
@@ -95,7 +95,17 @@ impl TestPlugin {
     pub fn begin_raw(&self, handler: u32, payload: &[u8], options: CallOptions) -> TestCall {
         static CALLS: AtomicU64 = AtomicU64::new(1);
         let id = CALLS.fetch_add(1, Ordering::Relaxed);
-        TestCall::start(self.engine(), &self.book, id, handler, payload, options)
+        let declared = self.manifest.handlers.get(handler as usize);
+        let resumable = declared.is_some_and(|handler| handler.effect == Effect::Resumable);
+        TestCall::start(
+            self.engine(),
+            &self.book,
+            id,
+            handler,
+            resumable,
+            payload,
+            options,
+        )
     }
 
     /// Gives the plugin another config.

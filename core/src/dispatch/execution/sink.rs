@@ -2,10 +2,14 @@
 
 use std::{sync::atomic::Ordering, time::SystemTime};
 
+use aegis_plugin_api::{Effect, HandlerError};
+use bytes::Bytes;
+
 use super::{Execution, Stage};
 use crate::{
     command::CancelReason,
     dispatch::ending,
+    lifecycle::chain,
     plugin::{CallSink, Completion},
 };
 
@@ -18,6 +22,36 @@ impl CallSink for Execution {
 
     fn output(&self, data: &[u8]) {
         self.shared.journal.output(self.command.id, data);
+    }
+
+    fn save_checkpoint(&self, data: &[u8]) -> Result<(), HandlerError> {
+        if self.target.effect != Effect::Resumable {
+            return Err(HandlerError::new(
+                "not-resumable",
+                format!(
+                    "{} declares the effect {}; only a resumable handler is given its checkpoint \
+                     back",
+                    self.lane.name,
+                    self.target.effect.as_str()
+                ),
+            ));
+        }
+        let kept = self
+            .shared
+            .journal
+            .checkpoint(self.command.id, Bytes::copy_from_slice(data));
+        kept.map_err(|error| {
+            HandlerError::new(
+                "checkpoint-not-kept",
+                format!("the checkpoint cannot be written: {}", chain(&error)),
+            )
+            .help("see the worker's log; the disk may be full")
+            .retryable()
+        })
+    }
+
+    fn checkpoint(&self) -> Option<Bytes> {
+        self.shared.journal.checkpoint_of(self.command.id)
     }
 
     fn complete(&self, completion: Completion) {

@@ -290,6 +290,7 @@ impl Node {
             ("inline", 1, &plugin),
             ("keep", 1, &plugin),
             ("blocking", 2, &blocking),
+            ("resumable", 1, &plugin),
         ];
         let handlers = (0..)
             .zip(declared)
@@ -298,7 +299,10 @@ impl Node {
                     name: name.to_owned(),
                     plugin: "fake".to_owned(),
                     summary: String::new(),
-                    effect: Effect::AtMostOnce,
+                    effect: match name {
+                        "resumable" => Effect::Resumable,
+                        _ => Effect::AtMostOnce,
+                    },
                     timeout: Duration::from_secs(3600),
                     concurrency,
                     inline: name == "inline",

@@ -21,7 +21,7 @@ use tracing::Level;
 use super::{
     Facilities, Instance,
     buffer::ForeignBuffer,
-    bytes,
+    bytes, checkpoint,
     instance::{cancelled_number, table_size},
 };
 use crate::plugin::{
@@ -134,7 +134,7 @@ impl HostContext {
             .clone()
     }
 
-    fn sink(&self, call_id: u64) -> Option<Arc<dyn CallSink>> {
+    pub(super) fn sink(&self, call_id: u64) -> Option<Arc<dyn CallSink>> {
         if self.closed.load(Ordering::Acquire) {
             return None;
         }
@@ -315,7 +315,11 @@ unsafe extern "C" fn interface(host_ctx: *mut c_void, id: AegisBytes) -> *const 
     let run = |context: &'static HostContext| {
         // SAFETY: the ABI keeps the bytes valid until this function returns.
         let id = unsafe { bytes::borrow(id) }.and_then(|id| std::str::from_utf8(id).ok());
-        id.map_or(ptr::null(), |id| context.facilities().table(id))
+        match id {
+            Some(checkpoint::ID) => checkpoint::table(),
+            Some(id) => context.facilities().table(id),
+            None => ptr::null(),
+        }
     };
     // SAFETY: the ABI has the plugin pass its own context.
     unsafe { with_context(host_ctx, ptr::null(), run) }

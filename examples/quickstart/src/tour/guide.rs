@@ -45,7 +45,7 @@ impl Guide<'_> {
             );
         }
         self.transcript.means(
-            "hello and hello.wait come from the plugin's shared library, the rest from plugins that are linked in.",
+            "hello, hello.count and hello.wait come from the plugin's shared library, the rest from plugins that are linked in.",
         );
         Ok(())
     }

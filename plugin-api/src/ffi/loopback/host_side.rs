@@ -6,9 +6,11 @@ use super::read_completion;
 use crate::{
     ConfigControl, HandlerError, HostInterface, NodeControl,
     abi::{
-        AEGIS_ABI_MINOR, AEGIS_ERROR, AEGIS_LOG_TRACE, AEGIS_OK, AegisBuffer, AegisBytes,
-        AegisCompletion, AegisConfigV1, AegisHostVtable, AegisNodeControlV1,
+        AEGIS_ABI_MINOR, AEGIS_ERROR, AEGIS_LOG_TRACE, AEGIS_NO_CHECKPOINT, AEGIS_OK, AegisBuffer,
+        AegisBytes, AegisCheckpointV1, AegisCompletion, AegisConfigV1, AegisHostVtable,
+        AegisNodeControlV1,
     },
+    checkpoint::INTERFACE as CHECKPOINT,
     ffi::{buffer::give, read::text},
     panic::guard,
     port::HostPort,
@@ -131,6 +133,9 @@ unsafe extern "C" fn get_interface(ctx: *mut c_void, id: AegisBytes) -> *const c
     let Some(id) = (unsafe { text(id) }) else {
         return ptr::null();
     };
+    if id == CHECKPOINT {
+        return (&raw const CHECKPOINTS).cast();
+    }
     // SAFETY: the plugin passes the context it was given.
     if unsafe { ask(ctx, |port| port.grants(id)) } != Some(true) {
         return ptr::null();
@@ -160,6 +165,50 @@ static CONFIG: AegisConfigV1 = AegisConfigV1 {
     acknowledge: Some(config::<4>),
     reject: Some(config::<5>),
 };
+
+static CHECKPOINTS: AegisCheckpointV1 = AegisCheckpointV1 {
+    struct_size: size_of::<AegisCheckpointV1>() as u32,
+    reserved: 0,
+    save: Some(save_checkpoint),
+    load: Some(load_checkpoint),
+};
+
+/// # Safety
+///
+/// As `AegisCheckpointV1::save` says.
+unsafe extern "C" fn save_checkpoint(
+    ctx: *mut c_void,
+    call: u64,
+    data: AegisBytes,
+    error: *mut AegisBuffer,
+) -> u32 {
+    // SAFETY: valid until this returns.
+    let data = unsafe { data.as_slice() };
+    // SAFETY: the plugin passes the context it was given.
+    let refused = match unsafe { ask(ctx, |port| port.save_checkpoint(call, data)) } {
+        Some(Ok(())) => return AEGIS_OK,
+        Some(Err(refused)) => refused,
+        None => HandlerError::new(HandlerError::PANICKED, "the fake host panicked"),
+    };
+    if !error.is_null() {
+        // SAFETY: not null, so it is a place for a buffer.
+        unsafe { error.write(give(refused.to_document())) };
+    }
+    AEGIS_ERROR
+}
+
+/// # Safety
+///
+/// As `AegisCheckpointV1::load` says.
+unsafe extern "C" fn load_checkpoint(ctx: *mut c_void, call: u64, out: *mut AegisBuffer) -> u32 {
+    // SAFETY: the plugin passes the context it was given.
+    let Some(data) = unsafe { ask(ctx, |port| port.load_checkpoint(call)) }.flatten() else {
+        return AEGIS_NO_CHECKPOINT;
+    };
+    // SAFETY: the plugin passes a place for a buffer.
+    unsafe { out.write(give(data)) };
+    AEGIS_OK
+}
 
 /// # Safety
 ///
