@@ -58,11 +58,13 @@ mod system {
     }
     /// Starts, ends, drains and returns.
     mod lifecycle {
+        mod bad_configs;
         mod bans;
         mod black_holed_connection;
         mod controller_forgets;
         mod controller_restarts;
         mod drain_and_undo;
+        mod drain_survives;
         mod journal_list;
         mod one_worker_per_node;
         mod pushed_config;

@@ -443,6 +443,13 @@ impl Driver {
         }
         self.tasks.shutdown().await;
         let journal = self.node.journal.clone();
+        match journal.outbox_len() {
+            0 => {}
+            outcomes => tracing::warn!(
+                outcomes,
+                "the controller did not take all outcomes: they are kept for the next start"
+            ),
+        }
         match tokio::task::spawn_blocking(move || journal.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(
