@@ -53,6 +53,7 @@ async fn a_pushed_config_is_offered_until_sync_config_acknowledges_it() {
             selector: Some(Choice::Node(client.node_id.clone())),
         }),
         document: br#"{"site": {"name": "lab"}}"#.to_vec(),
+        ..Default::default()
     };
     let answer = operator
         .rpc
