@@ -28,8 +28,11 @@ pub(crate) fn pass(label: &str) {
     };
     if PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *n {
         let this = rustix::process::getpid();
-        // Nothing is left to do where even this fails.
+        // It does not fail: a process may always end itself.
         let _ = rustix::process::kill_process(this, rustix::process::Signal::KILL);
+        loop {
+            std::thread::park();
+        }
     }
 }
 

@@ -59,14 +59,15 @@ impl OperatorApi {
             .audited(&call, async {
                 let request_id = request_id(&request.request_id)?;
                 let digest = digest(&request);
-                let selector = request.selector.clone();
-                let order = order(request)?;
-                let nodes = controller.select(selector.as_ref())?;
+                // Before anything that may have changed since: the time, the nodes.
                 if let Some(request_id) = &request_id
                     && let Some(earlier) = self.earlier(request_id, &digest).await?
                 {
                     return self.answer(earlier).await;
                 }
+                let selector = request.selector.clone();
+                let order = order(request)?;
+                let nodes = controller.select(selector.as_ref())?;
                 let nodes = able(nodes, &selector)?;
                 check_handlers(&nodes, &order.name)?;
                 controller.check_room(&nodes).await?;

@@ -89,10 +89,10 @@ impl Session {
         if !steps.is_empty() {
             self.controller.advance_all(self.node.id, &steps).await?;
             if steps.iter().any(|(_, step)| *step == Step::Accept) {
-                kill_point!("accepted-stored");
+                kill_point!("accepted.stored");
             }
             if steps.iter().any(|(_, step)| *step != Step::Accept) {
-                kill_point!("running-stored");
+                kill_point!("running.stored");
             }
         }
         self.settle(finishes).await

@@ -99,7 +99,7 @@ impl Session {
                 self.offered = decode_push(&command.payload).map(|(version, _)| version);
             }
             self.send(Message::Command(on_the_wire(command))).await?;
-            kill_point!("deliver-after-send");
+            kill_point!("deliver.sent");
         }
         Ok(())
     }

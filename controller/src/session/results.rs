@@ -39,11 +39,11 @@ impl Session {
             self.cancels.remove(id);
         }
         self.make_room(told.len());
-        kill_point!("result-before-ack");
+        kill_point!("result.settled");
         let command_ids = told.iter().map(|(id, ..)| id.to_string()).collect();
         self.send(Message::ResultAck(ResultAck { command_ids }))
             .await?;
-        kill_point!("result-after-ack");
+        kill_point!("result.acknowledged");
         if pushed {
             self.offer_config().await?;
         }

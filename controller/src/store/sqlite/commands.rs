@@ -297,8 +297,16 @@ impl Commands for SqliteStore {
         for (id, what) in steps {
             changed.extend(advance_one(&mut tx, node, *id, *what, at).await?);
         }
-        if !changed.is_empty() {
-            tx.commit().await?;
+        if changed.is_empty() {
+            return Ok(changed);
+        }
+        let delivers = steps.iter().any(|(_, step)| *step == Step::Deliver);
+        if delivers {
+            kill_point!("deliver.committing");
+        }
+        tx.commit().await?;
+        if delivers {
+            kill_point!("deliver.committed");
         }
         Ok(changed)
     }
@@ -339,9 +347,9 @@ impl Commands for SqliteStore {
             .await?;
         }
         log::insert_audit(&mut tx, audit).await?;
-        kill_point!("cancel-before-commit");
+        kill_point!("cancel.committing");
         tx.commit().await?;
-        kill_point!("cancel-after-commit");
+        kill_point!("cancel.committed");
         Ok(Some(command))
     }
 
@@ -365,9 +373,9 @@ impl Commands for SqliteStore {
                 expired.push(id);
             }
         }
-        kill_point!("expire-before-commit");
+        kill_point!("expire.committing");
         tx.commit().await?;
-        kill_point!("expire-after-commit");
+        kill_point!("expire.committed");
         Ok(expired)
     }
 }

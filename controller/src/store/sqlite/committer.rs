@@ -169,17 +169,17 @@ async fn write_all(write: &SqlitePool, works: &[Work]) -> Result<Vec<Done>, Stor
     }
     if submits || finishes {
         if submits {
-            kill_point!("submit-before-commit");
+            kill_point!("submit.committing");
         }
         if finishes {
-            kill_point!("result-before-commit");
+            kill_point!("result.committing");
         }
         tx.commit().await?;
         if submits {
-            kill_point!("submit-after-commit");
+            kill_point!("submit.committed");
         }
         if finishes {
-            kill_point!("result-after-commit");
+            kill_point!("result.committed");
         }
     }
     Ok(all)

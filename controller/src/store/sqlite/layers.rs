@@ -4,9 +4,12 @@ use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use super::{SqliteStore, commands, log, rollouts, rows};
-use crate::store::{
-    LayerChange, LayerRecord, LayerScope, Layers, NewAudit, RevisionRecord, RolloutNodeRecord,
-    RolloutRecord, Steering, StoreError, Submission,
+use crate::{
+    kill_point::kill_point,
+    store::{
+        LayerChange, LayerRecord, LayerScope, Layers, NewAudit, RevisionRecord, RolloutNodeRecord,
+        RolloutRecord, Steering, StoreError, Submission,
+    },
 };
 
 const REVISION: &str = "config-revision";
@@ -101,7 +104,9 @@ impl Layers for SqliteStore {
         if let Some(audit) = audit {
             log::insert_audit(&mut tx, audit).await?;
         }
+        kill_point!("config.committing");
         tx.commit().await?;
+        kill_point!("config.committed");
         Ok(true)
     }
 
