@@ -297,6 +297,7 @@ impl Journal {
                 let volatile = entry.volatile;
                 if let Some(staged) = state.staged.as_mut().filter(|_| !volatile) {
                     staged.checkpoint(id, data, then);
+                    kill_point!("checkpoint.staged");
                     return;
                 }
             }

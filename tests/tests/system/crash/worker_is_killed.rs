@@ -5,11 +5,11 @@ use std::{
 
 use aegis_proto::{operator::v1::CommandView, worker::v1::CommandState};
 use aegis_tests::{Cluster, Rounds, eventually};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Every labelled point between receipt and acknowledgement, and how often a
 /// worker passes it in a round, at the most.
-const POINTS: [(&str, u64); 11] = [
+const POINTS: [(&str, u64); 12] = [
     ("command.received", 6),
     ("command.staged", 6),
     ("attempt.staged", 6),
@@ -17,6 +17,7 @@ const POINTS: [(&str, u64); 11] = [
     ("journal.committed", 14),
     ("handler.starting", 6),
     ("handler.started", 6),
+    ("checkpoint.staged", 3),
     ("outcome.staged", 6),
     ("message.sent", 20),
     ("acknowledgement.received", 6),
@@ -30,7 +31,7 @@ const COMMANDS: [&str; 6] = [
     "effect.once",
     "effect.again",
     "hello",
-    "effect.once",
+    "hello.count",
 ];
 
 /// How often a handler begins where crashes interrupt it.
@@ -58,6 +59,7 @@ async fn wherever_a_worker_is_killed_its_commands_end_as_their_handlers_declare(
         for name in COMMANDS {
             let payload = match name {
                 "hello" => json!({ "name": "you" }),
+                "hello.count" => json!({ "to": 3 }),
                 _ => json!({ "file": marks }),
             };
             let command = cluster
@@ -147,7 +149,13 @@ fn check(outcome: &CommandView, ran: u32) {
             (CommandState::Failed, Some("interrupted"), ATTEMPTS),
             "{outcome:#?}"
         ),
-        "effect.again" => assert_eq!(
+        "hello.count" if state == CommandState::Succeeded => {
+            let response: Value = serde_json::from_slice(&outcome.response).expect("JSON");
+            assert_eq!(response["counted_to"], 3);
+            let resumed = response["resumed_from"].as_u64().expect("a number");
+            assert!(resumed == 0 || outcome.attempt > 1, "{outcome:#?}");
+        }
+        "effect.again" | "hello.count" => assert_eq!(
             (state, code, outcome.attempt),
             (CommandState::Unknown, Some("interrupted"), ATTEMPTS),
             "{outcome:#?}"
