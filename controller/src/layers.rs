@@ -509,6 +509,7 @@ mod tests {
                     batch: 1,
                     max_failures: 0,
                     node_timeout: Duration::from_secs(1),
+                    pause: Duration::ZERO,
                 },
             },
             layer,

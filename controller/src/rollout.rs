@@ -24,6 +24,8 @@ pub struct Terms {
     pub max_failures: u32,
     /// What a node may take from its release on.
     pub node_timeout: Duration,
+    /// How long each batch is watched at the least.
+    pub pause: Duration,
 }
 
 /// What is known of a node of a rollout.
@@ -139,7 +141,9 @@ pub fn decide(terms: &Terms, nodes: &[Progress], now: Millis) -> Decision {
     if failed > terms.max_failures as usize {
         return Decision::Stop(failed);
     }
-    if states.contains(&NodeState::Pending) {
+    let newest = nodes.iter().filter_map(|node| node.released_at).max();
+    let is_watched = newest.is_some_and(|at| now < at.saturating_add(duration_millis(terms.pause)));
+    if is_watched || states.contains(&NodeState::Pending) {
         return Decision::Wait;
     }
     let waiting = (0..nodes.len()).filter(|at| states[*at] == NodeState::Waiting);

@@ -62,10 +62,12 @@ mod system {
         mod bad_configs;
         mod bans;
         mod black_holed_connection;
+        mod config_rollout;
         mod controller_forgets;
         mod controller_restarts;
         mod drain_and_undo;
         mod drain_survives;
+        mod drain_view;
         mod journal_list;
         mod one_worker_per_node;
         mod pushed_config;

@@ -26,7 +26,8 @@ CREATE TABLE rollouts (
     finished_at     BIGINT,
     batch_nodes     INTEGER NOT NULL,
     max_failures    INTEGER NOT NULL,
-    node_timeout_ms BIGINT NOT NULL
+    node_timeout_ms BIGINT NOT NULL,
+    pause_ms        BIGINT NOT NULL
 );
 
 CREATE INDEX rollouts_by_state ON rollouts (state);

@@ -27,7 +27,7 @@ use crate::{
 };
 
 const NODE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-const LONGEST_NODE_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many nodes get a config at once.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +42,7 @@ struct Plan {
     batch: Batch,
     max_failures: u32,
     node_timeout: Duration,
+    pause: Duration,
 }
 
 impl OperatorApi {
@@ -241,6 +242,7 @@ impl Controller {
                 batch,
                 max_failures: plan.max_failures,
                 node_timeout: plan.node_timeout,
+                pause: plan.pause,
             },
         };
         Ok(LayerChange::Begin {
@@ -278,13 +280,20 @@ impl Plan {
         let node_timeout = match &plan.node_timeout {
             None => NODE_TIMEOUT,
             Some(timeout) => from_proto_duration(timeout)
-                .filter(|it| (Duration::from_secs(1)..=LONGEST_NODE_TIMEOUT).contains(it))
+                .filter(|it| (Duration::from_secs(1)..=LONGEST).contains(it))
                 .ok_or_else(|| invalid("a node's timeout has to be from 1 s to 1 day"))?,
+        };
+        let pause = match &plan.pause {
+            None => Duration::ZERO,
+            Some(pause) => from_proto_duration(pause)
+                .filter(|it| *it <= LONGEST)
+                .ok_or_else(|| invalid("a pause between batches has 1 day at the most"))?,
         };
         Ok(Self {
             batch,
             max_failures: plan.max_failures,
             node_timeout,
+            pause,
         })
     }
 }

@@ -212,6 +212,7 @@ fn rollout_view(rollout: RolloutRecord) -> api::Rollout {
         batch_nodes: rollout.terms.batch,
         max_failures: rollout.terms.max_failures,
         node_timeout: Some(proto_duration(rollout.terms.node_timeout)),
+        pause: Some(proto_duration(rollout.terms.pause)),
     }
 }
 

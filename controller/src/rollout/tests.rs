@@ -110,6 +110,7 @@ struct Run {
     releases: Vec<usize>,
     end: Decision,
     most_pending: usize,
+    least_pause: Millis,
 }
 
 /// Plays a rollout to its end. Nodes answer one at a time, in the order that
@@ -123,11 +124,14 @@ fn play(terms: &Terms, fates: &[Fate], turns: &[usize]) -> Run {
     };
     let mut nodes = vec![unreleased; fates.len()];
     let (mut now, mut releases, mut most_pending) = (0, Vec::new(), 0);
+    let (mut last, mut least_pause) = (None, Millis::MAX);
     let mut unanswered: Vec<usize> = Vec::new();
     let mut turns = turns.iter().cycle();
     loop {
         match decide(terms, &nodes, now) {
             Decision::Release(next) => {
+                let since = last.replace(now).map_or(Millis::MAX, |last| now - last);
+                least_pause = least_pause.min(since);
                 for at in next {
                     releases.push(at);
                     unanswered.push(at);
@@ -143,18 +147,23 @@ fn play(terms: &Terms, fates: &[Fate], turns: &[usize]) -> Run {
                     .filter(|node| node.state(TIMEOUT, now) == NodeState::Pending);
                 most_pending = most_pending.max(pending.count());
             }
-            Decision::Wait if unanswered.is_empty() => now += duration_millis(TIMEOUT),
+            Decision::Wait if unanswered.is_empty() => now += duration_millis(TIMEOUT) / 4,
             Decision::Wait => {
                 let turn = turns.next().copied().unwrap_or_default();
                 let at = unanswered.swap_remove(turn % unanswered.len());
                 fates[at].answer(&mut nodes[at]);
             }
             end => {
+                let since = last.map_or(Millis::MAX, |last| now - last);
+                if end == Decision::Complete {
+                    least_pause = least_pause.min(since);
+                }
                 return Run {
                     nodes,
                     releases,
                     end,
                     most_pending,
+                    least_pause,
                 };
             }
         }
@@ -167,13 +176,16 @@ proptest! {
         fates in fates(),
         batch in 1u32..8,
         max_failures in 0u32..4,
+        pause in 0u64..25,
         turns in prop::collection::vec(0usize..64, 1..64),
     ) {
-        let terms = Terms { batch, max_failures, node_timeout: TIMEOUT };
+        let pause = Duration::from_secs(pause);
+        let terms = Terms { batch, max_failures, node_timeout: TIMEOUT, pause };
         let run = play(&terms, &fates, &turns);
         // In order, each once, a batch at a time.
         prop_assert!(run.releases.iter().copied().eq(0..run.releases.len()));
         prop_assert!(run.most_pending <= batch as usize);
+        prop_assert!(run.least_pause >= duration_millis(pause));
         let failed = run.releases.iter().filter(|at| fates[**at].fails()).count();
         match run.end {
             Decision::Complete => {
@@ -200,7 +212,8 @@ proptest! {
         batch in 1u32..8,
         turns in prop::collection::vec(0usize..64, 1..64),
     ) {
-        let terms = Terms { batch, max_failures: 0, node_timeout: TIMEOUT };
+        let pause = Duration::ZERO;
+        let terms = Terms { batch, max_failures: 0, node_timeout: TIMEOUT, pause };
         let mut run = play(&terms, &fates, &turns);
         if let Decision::Stop(_) = run.end {
             for node in &mut run.nodes {

@@ -56,6 +56,9 @@ pub struct Arguments {
     /// What a node may take until it has it, from 1s to 1d [default: 5m]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "batch")]
     node_timeout: Option<Duration>,
+    /// Watch each batch for so long before the next one: nodes take back what does not become them
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "batch")]
+    pause: Option<Duration>,
     /// Return once it is submitted
     #[arg(short, long)]
     detach: bool,
@@ -94,6 +97,7 @@ impl Arguments {
             rollout: self.batch.map(|batch| RolloutPlan {
                 max_failures: self.max_failures,
                 node_timeout: self.node_timeout.map(duration),
+                pause: self.pause.map(duration),
                 ..batch.to_proto()
             }),
         };

@@ -27,6 +27,8 @@ pub struct Rollout {
     pub batch_nodes: u32,
     pub max_failures: u32,
     pub node_timeout_ms: Option<u64>,
+    /// How long each batch is watched at the least.
+    pub pause_ms: Option<u64>,
 }
 
 /// `config rollout show`.
@@ -98,6 +100,7 @@ impl From<v1::Rollout> for Rollout {
             started_at: time(rollout.started_at.as_ref()),
             finished_at: time(rollout.finished_at.as_ref()),
             node_timeout_ms: milliseconds(rollout.node_timeout.as_ref()),
+            pause_ms: milliseconds(rollout.pause.as_ref()),
             rollout_id: rollout.rollout_id,
             scope: rollout.scope,
             name: some(rollout.name),

@@ -254,6 +254,10 @@ fn a_rollout() {
                 seconds: 300,
                 nanos: 0,
             }),
+            pause: Some(prost_types::Duration {
+                seconds: 90,
+                nanos: 0,
+            }),
         }),
         nodes: vec![
             node("0192f0c1", "active", 1),

@@ -181,13 +181,17 @@ fn state(rollout: &Rollout) -> String {
 }
 
 fn terms(rollout: &Rollout) -> String {
-    let timeout = Duration::from_millis(rollout.node_timeout_ms.unwrap_or(0));
-    format!(
+    let duration = |ms: Option<u64>| span(Duration::from_millis(ms.unwrap_or(0)));
+    let mut text = format!(
         "{} at once, {} may fail, {} for each node",
         rollout.batch_nodes,
         rollout.max_failures,
-        span(timeout)
-    )
+        duration(rollout.node_timeout_ms)
+    );
+    if rollout.pause_ms.is_some_and(|pause| pause > 0) {
+        text.push_str(&format!(", {} between batches", duration(rollout.pause_ms)));
+    }
+    text
 }
 
 fn counts(counts: RolloutCounts) -> String {

@@ -377,6 +377,10 @@ pub struct RolloutPlan {
     /// What a node may take from its release on. Default 5 min; 1 s to 1 d.
     #[prost(message, optional, tag = "4")]
     pub node_timeout: ::core::option::Option<::prost_types::Duration>,
+    /// How long each batch is watched at the least: nodes take a config back that
+    /// does not become them. Default 0; 1 d at the most.
+    #[prost(message, optional, tag = "5")]
+    pub pause: ::core::option::Option<::prost_types::Duration>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SetConfigResponse {
@@ -576,6 +580,8 @@ pub struct Rollout {
     pub max_failures: u32,
     #[prost(message, optional, tag = "12")]
     pub node_timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "13")]
+    pub pause: ::core::option::Option<::prost_types::Duration>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RolloutNode {

@@ -65,8 +65,8 @@ pub(super) async fn insert(
     let (scope, name) = key(&rollout.scope);
     sqlx::query(
         "INSERT INTO rollouts (rollout_id, scope, name, revision, previous, state, started_by, \
-         started_at, batch_nodes, max_failures, node_timeout_ms) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+         started_at, batch_nodes, max_failures, node_timeout_ms, pause_ms) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(rollout.id.to_string())
     .bind(scope)
@@ -79,6 +79,7 @@ pub(super) async fn insert(
     .bind(rollout.terms.batch)
     .bind(rollout.terms.max_failures)
     .bind(duration_millis(rollout.terms.node_timeout))
+    .bind(duration_millis(rollout.terms.pause))
     .execute(&mut **tx)
     .await?;
     for (place, node) in nodes.iter().enumerate() {
@@ -275,7 +276,12 @@ pub(super) async fn one(
 fn rollout(row: &SqliteRow) -> Result<RolloutRecord, StoreError> {
     let state: &str = row.try_get("state")?;
     let state = RolloutState::ALL.into_iter().find(|it| it.name() == state);
-    let timeout: i64 = row.try_get("node_timeout_ms")?;
+    let duration = |column| -> Result<Duration, StoreError> {
+        let milliseconds: i64 = row.try_get(column)?;
+        Ok(Duration::from_millis(
+            u64::try_from(milliseconds).unwrap_or(0),
+        ))
+    };
     Ok(RolloutRecord {
         id: id(row.try_get("rollout_id")?)?,
         scope: rows::scope(row)?,
@@ -291,7 +297,8 @@ fn rollout(row: &SqliteRow) -> Result<RolloutRecord, StoreError> {
         terms: Terms {
             batch: row.try_get("batch_nodes")?,
             max_failures: row.try_get("max_failures")?,
-            node_timeout: Duration::from_millis(u64::try_from(timeout).unwrap_or(0)),
+            node_timeout: duration("node_timeout_ms")?,
+            pause: duration("pause_ms")?,
         },
     })
 }
