@@ -45,7 +45,6 @@ use crate::{
 };
 
 pub use acknowledge::SyncRequest;
-pub(crate) use document::digest_of;
 pub use plugins::{Condition, PluginConfigs};
 pub(crate) use probation::Signs;
 pub use settings::{HandlerSettings, WorkerSettings};
@@ -93,6 +92,8 @@ pub struct ConfigState {
     pub active_sha256: String,
     /// The version that was tried last.
     pub attempted_version: String,
+    /// Of its document; empty where that could not be read.
+    pub attempted_sha256: String,
     /// Whether it is in force.
     pub attempt_succeeded: bool,
     /// `decode`, `validate`, `store`, `apply`, `acknowledge` or `health`; empty if
@@ -107,6 +108,19 @@ pub struct ConfigState {
     pub rolled_back_to: String,
     /// The last lines of the log before the failure, oldest first.
     pub log_tail: Vec<String>,
+}
+
+impl ConfigState {
+    /// Whether the node needs no such offer: this config is in force, or it was
+    /// rejected and has not changed since.
+    pub(crate) fn has_seen(&self, version: &str, payload: &[u8]) -> bool {
+        let Some(sha256) = document::digest_of(payload) else {
+            return false;
+        };
+        let is = |(known, digest): (&str, &str)| known == version && digest == sha256;
+        is((&self.active_version, &self.active_sha256))
+            || (!self.attempt_succeeded && is((&self.attempted_version, &self.attempted_sha256)))
+    }
 }
 
 /// The directory of the pushed config can't be used.
@@ -266,7 +280,7 @@ impl PushedConfig {
             log_tail: self.log_tail.lines(),
             ..Aftermath::default()
         };
-        self.failed(&active.version, "apply", &error.to_string(), aftermath);
+        self.failed(&active, "apply", &error.to_string(), aftermath);
     }
 
     /// What the controller is told.
@@ -293,12 +307,13 @@ impl PushedConfig {
             .subscribe()
     }
 
-    fn failed(&self, version: &str, step: &str, reason: &str, aftermath: Aftermath) {
+    fn failed(&self, config: &Stored, step: &str, reason: &str, aftermath: Aftermath) {
         let active = lock(&self.memory).current();
         self.state.send_replace(ConfigState {
             active_version: active.version,
             active_sha256: active.sha256,
-            attempted_version: version.to_owned(),
+            attempted_version: config.version.clone(),
+            attempted_sha256: config.sha256.clone(),
             attempt_succeeded: false,
             failed_step: step.to_owned(),
             reason: reason.to_owned(),

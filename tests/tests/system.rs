@@ -41,6 +41,7 @@ mod system {
     /// Both directions of `aegis.cluster.v1`, each against a minimal peer.
     mod fixed_contract {
         mod admission;
+        mod configs_by_sync;
         mod controller_serves_a_whole_life;
         mod empty_command_is_ignored;
         mod forgotten_node_joins_again;

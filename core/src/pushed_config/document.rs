@@ -13,7 +13,7 @@ const VERSION_BYTES: usize = 256;
 
 /// The SHA-256 of a document as compact JSON, keys in order, in hexadecimal
 /// digits.
-pub(crate) type Digest = String;
+pub(super) type Digest = String;
 
 /// A config with what tells whether it is whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ pub(super) fn settings(document: &Map<String, Value>) -> Result<WorkerSettings, 
 }
 
 /// The digest of the document in a payload; `None` if there is none in it.
-pub(crate) fn digest_of(payload: &[u8]) -> Option<Digest> {
+pub(super) fn digest_of(payload: &[u8]) -> Option<Digest> {
     serde_json::from_slice(payload)
         .ok()
         .map(|document| digest(&document))

@@ -113,6 +113,7 @@ impl Memory {
         {
             Some(rejection) => ConfigState {
                 attempted_version: rejection.version.clone(),
+                attempted_sha256: rejection.sha256.clone().unwrap_or_default(),
                 attempt_succeeded: false,
                 failed_step: rejection.step.clone(),
                 reason: rejection.reason.clone(),
@@ -123,6 +124,7 @@ impl Memory {
             },
             None => ConfigState {
                 attempted_version: state.active_version.clone(),
+                attempted_sha256: state.active_sha256.clone(),
                 attempt_succeeded: !state.active_version.is_empty(),
                 ..state
             },

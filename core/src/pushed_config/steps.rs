@@ -97,12 +97,11 @@ impl ConfigControl for PushedConfig {
             log_tail: self.log_tail.lines(),
         };
         if rejected.step == "acknowledge" {
-            self.failed(
-                &rejected.version,
-                &rejected.step,
-                &rejected.reason,
-                aftermath,
-            );
+            // If it is not in force any more, what is told says why.
+            let active = step.active.as_ref();
+            if let Some(active) = active.filter(|it| it.version == rejected.version) {
+                self.failed(active, &rejected.step, &rejected.reason, aftermath);
+            }
             return Ok(());
         }
         step.candidate
@@ -183,6 +182,7 @@ impl PushedConfig {
             active_version: stored.version.clone(),
             active_sha256: stored.sha256.clone(),
             attempted_version: stored.version.clone(),
+            attempted_sha256: stored.sha256.clone(),
             attempt_succeeded: true,
             attempted_at: Some(Utc::now()),
             ..ConfigState::default()

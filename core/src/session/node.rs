@@ -16,7 +16,7 @@ use crate::{
     facts::NodeFacts,
     identity::Identity,
     journal::Journal,
-    pushed_config::{self, ConfigState},
+    pushed_config::ConfigState,
     unpoisoned::lock,
 };
 
@@ -40,14 +40,10 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Submits a config unless it is the one in force, by name and content.
+    /// Submits a config, unless it is the one in force or was rejected before, by
+    /// name and content.
     pub(crate) fn offer_config(&self, version: &str, payload: &[u8]) {
-        let in_force = {
-            let state = self.config.borrow();
-            state.active_version == version
-                && pushed_config::digest_of(payload).as_ref() == Some(&state.active_sha256)
-        };
-        if !in_force {
+        if !self.config.borrow().has_seen(version, payload) {
             let command = PushConfigCommand {
                 config_version: version.to_owned(),
                 config_payload: payload.to_vec(),

@@ -57,6 +57,15 @@ fn a_node_that_does_not_do_well_goes_back_for_good() {
     is_told(&node, "health", "could not reach its controller");
     let request = node.requests.try_recv().expect("the controller is told");
     assert_eq!(request.version, "v1");
+    // Whoever still tries to acknowledge it does not hide that.
+    let unheard = RejectedConfig {
+        version: "v2".to_owned(),
+        step: "acknowledge".to_owned(),
+        reason: "it is not in force".to_owned(),
+    };
+    node.pushed.acknowledge("v2").expect_err("not in force");
+    node.pushed.reject(unheard).expect("noted");
+    is_told(&node, "health", "could not reach its controller");
     // Nor is it tried again, now or after a crash, until it changes.
     assert_eq!(node.refused_at("v2", bad()), "validate");
     is_back(&node);
@@ -287,10 +296,14 @@ fn a_version_is_known_by_its_content_too() {
     assert_eq!(node.config_of("alpha"), Some(json!({ "size": 2 })));
     assert!(node.pushed.is_on_trial());
     assert_ne!(node.pushed.current().sha256, before);
-    let payload = serde_json::to_vec_pretty(&bad()).expect("text");
-    let sha256 = node.state().active_sha256;
-    assert_eq!(digest_of(&payload), Some(sha256));
-    assert_eq!(digest_of(b"[]"), None);
+    let payload = |document: Value| serde_json::to_vec_pretty(&document).expect("text");
+    let seen = |version, payload: &[u8]| node.state().has_seen(version, payload);
+    assert!(seen("v1", &payload(bad())));
+    assert!(!seen("v1", &payload(good())) && !seen("v2", &payload(bad())) && !seen("v1", b"[]"));
+    // Nor is what was rejected taken again before it changes.
+    node.look(false);
+    assert!(seen("v1", &payload(bad())) && seen("v1", &payload(good())));
+    assert!(!seen("v1", &payload(json!({}))));
 }
 
 #[test]
