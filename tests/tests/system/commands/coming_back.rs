@@ -56,6 +56,29 @@ async fn a_command_is_followed_again_and_across_a_restart_of_the_controller() {
     assert_eq!(lines_of_output(&late), ["one", "two"]);
 }
 
+/// Where the worker dies, the handler is begun again, and so is its output: the
+/// one who follows is told, and sees both.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_is_begun_again_begins_its_output_anew() {
+    let mut cluster = Cluster::start().await;
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let until = folder.path().join("until");
+    let id = saying(&cluster, &until).await;
+    let ctl = cluster.controller.ctl();
+    let mut follower = ctl.spawn(&["command", "show", &id, "--follow"]);
+    follower.says("one").await;
+
+    cluster.program.kill().await;
+    cluster.program = cluster.worker.start();
+    follower.says("attempt 2").await;
+    std::fs::write(&until, "").expect("the directory is ours");
+    assert_eq!(follower.exit_code().await, 0);
+    assert_eq!(lines_of_output(&follower), ["one", "one", "two"]);
+    // What is kept is the output of the attempt that counts.
+    let kept = cluster.operator.command(&id).await.output;
+    assert_eq!(kept, b"one\ntwo\n");
+}
+
 /// The commands of one submission are one thing to come back to.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_is_shown_and_followed_as_a_whole() {
