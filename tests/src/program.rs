@@ -127,6 +127,16 @@ impl Program {
         self.signal(rustix::process::Signal::INT);
     }
 
+    /// Lets it do nothing until it is resumed.
+    pub fn suspend(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
     /// Ends it without a chance to do anything, and waits.
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("it can be killed");

@@ -60,6 +60,7 @@ mod system {
     }
     /// Starts, ends, drains and returns.
     mod lifecycle {
+        mod away_beyond_the_token;
         mod bad_configs;
         mod bans;
         mod black_holed_connection;
