@@ -11,6 +11,7 @@ pub mod auth;
 mod cluster;
 pub mod command;
 pub mod config;
+mod config_status;
 mod controller;
 mod directory;
 mod kill_point;

@@ -20,6 +20,7 @@ use tonic::{Status, Streaming};
 
 use super::{SEND_TIMEOUT, Seat, Session};
 use crate::{
+    config_status::bounded,
     controller::Controller,
     status::internal,
     time::{self, proto_duration, timestamp},
@@ -110,7 +111,7 @@ impl Controller {
             .collect();
         let features = std::mem::take(&mut hello.features);
         hello.challenge.clear();
-        let config = hello.config.take().unwrap_or_default();
+        let config = bounded(hello.config.take().unwrap_or_default());
         self.store.set_facts(node.id, &hello).await?;
         self.store.set_config_status(node.id, &config).await?;
         node.amend(|record| {

@@ -11,7 +11,9 @@ use aegis_proto::{
 use tonic::Status;
 
 use super::{Session, batch::Batch, receipt};
-use crate::{command::Step, directory::Pulse, kill_point::kill_point, store::Finish};
+use crate::{
+    command::Step, config_status::bounded, directory::Pulse, kill_point::kill_point, store::Finish,
+};
 
 /// No handler writes as much. Beyond it an offset is no offset, and sums with
 /// it would overflow.
@@ -112,6 +114,7 @@ impl Session {
     }
 
     async fn take_config(&mut self, status: ConfigStatus) -> Result<(), Status> {
+        let status = bounded(status);
         self.controller
             .store
             .set_config_status(self.node.id, &status)

@@ -43,6 +43,8 @@ pub struct Node {
     /// As the node tells it; nothing where it is well.
     pub unhealthy_reason: Option<String>,
     pub config: ConfigState,
+    /// The rollout that keeps a newer config from it.
+    pub held_by_rollout: Option<String>,
     pub registered_at: Option<DateTime<Utc>>,
     pub last_heartbeat_at: Option<DateTime<Utc>>,
     pub banned: bool,
@@ -164,6 +166,7 @@ impl From<NodeView> for Node {
             drain,
             unhealthy_reason: some(view.unhealthy_reason),
             config: ConfigState::new(view.config, view.wanted_config_version),
+            held_by_rollout: some(view.held_by_rollout),
             registered_at: time(info.registered_at.as_ref()),
             last_heartbeat_at: time(info.last_heartbeat_at.as_ref()),
             banned: view.banned,

@@ -51,6 +51,8 @@ struct Followed {
     attempt: u32,
     /// The offset behind the last byte of output that was passed on.
     position: u64,
+    /// Passed on, but for the beginning of a character whose rest has not come.
+    held: Vec<u8>,
     output: Vec<u8>,
 }
 
@@ -207,6 +209,9 @@ impl<'a> CommandWatch<'a> {
                 }
                 let first = !followed.seen;
                 let changed = first || command.state != followed.command.state;
+                if final_now {
+                    followed.pass_on_held(update)?;
+                }
                 followed.command = command;
                 followed.seen = true;
                 if changed {
@@ -239,6 +244,7 @@ impl Followed {
             seen: false,
             attempt: 0,
             position: 0,
+            held: Vec::new(),
             output: Vec::new(),
         }
     }
@@ -257,6 +263,7 @@ impl Followed {
             return Ok(false);
         }
         if std::mem::replace(&mut self.attempt, attempt) > 0 {
+            self.pass_on_held(update)?;
             self.position = 0;
             self.output.clear();
             update(Update::Attempt(&self.command, attempt))?;
@@ -281,15 +288,52 @@ impl Followed {
         };
         let missing = chunk.offset.saturating_sub(self.position);
         if missing > 0 {
+            self.pass_on_held(update)?;
             update(Update::Gap(&self.command, missing))?;
         }
         self.position = chunk.offset.saturating_add(chunk.data.len() as u64);
         if keep {
             self.output.extend_from_slice(new);
         }
-        let offset = chunk.offset.saturating_add(known);
-        update(Update::Output(&self.command, offset, new))
+        let mut whole = std::mem::take(&mut self.held);
+        whole.extend_from_slice(new);
+        self.held = whole.split_off(whole.len() - begun_character(&whole));
+        if whole.is_empty() {
+            return Ok(());
+        }
+        let behind = (whole.len() + self.held.len()) as u64;
+        let offset = self.position.saturating_sub(behind);
+        update(Update::Output(&self.command, offset, &whole))
     }
+
+    /// Nothing follows on what was held back.
+    fn pass_on_held(
+        &mut self,
+        update: &mut impl FnMut(Update<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let held = std::mem::take(&mut self.held);
+        if held.is_empty() {
+            return Ok(());
+        }
+        let offset = self.position.saturating_sub(held.len() as u64);
+        update(Update::Output(&self.command, offset, &held))
+    }
+}
+
+/// Bytes at the end that begin a character of UTF-8 and do not end it: chunks
+/// are cut wherever a handler happened to write or a limit fell.
+fn begun_character(bytes: &[u8]) -> usize {
+    for (at, byte) in bytes.iter().rev().take(3).enumerate() {
+        let length = match byte {
+            0xc0..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf7 => 4,
+            0x80..=0xbf => continue,
+            _ => return 0,
+        };
+        return if at + 1 < length { at + 1 } else { 0 };
+    }
+    0
 }
 
 #[cfg(test)]
@@ -359,5 +403,52 @@ mod tests {
         }
         assert_eq!(shown, ["abc", "2", "xy"]);
         assert_eq!(followed.output, b"xy");
+    }
+
+    #[test]
+    fn a_character_that_was_cut_is_shown_whole() {
+        let text = "zwölf €, 🦀".as_bytes();
+        let mut followed = Followed::new(CommandView::default());
+        let mut shown: Vec<(u64, String)> = Vec::new();
+        let mut update = |update: Update<'_>| {
+            if let Update::Output(_, offset, new) = update {
+                shown.push((offset, std::str::from_utf8(new).unwrap().to_owned()));
+            }
+            Ok(())
+        };
+        for (offset, byte) in text.iter().enumerate() {
+            let chunk = OutputChunk {
+                offset: offset as u64,
+                data: vec![*byte],
+            };
+            followed.output(&chunk, false, &mut update).unwrap();
+        }
+        let whole: String = shown.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(whole.as_bytes(), text);
+        for (offset, part) in &shown {
+            let offset = usize::try_from(*offset).unwrap();
+            assert!(whole[offset..].starts_with(part.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_character_that_never_ends_is_passed_on_in_the_end() {
+        let mut followed = Followed::new(CommandView::default());
+        let mut shown = Vec::new();
+        let mut update = |update: Update<'_>| {
+            if let Update::Output(_, _, new) = update {
+                shown.extend_from_slice(new);
+            }
+            Ok(())
+        };
+        let chunk = OutputChunk {
+            offset: 0,
+            data: b"a\xe2\x82".to_vec(),
+        };
+        followed.output(&chunk, false, &mut update).unwrap();
+        followed.pass_on_held(&mut update).unwrap();
+        assert_eq!(shown, b"a\xe2\x82");
+        assert_eq!(begun_character(b"\x80\x80\x80"), 0);
+        assert_eq!(begun_character(b""), 0);
     }
 }

@@ -85,7 +85,7 @@ pub fn node_detail(detail: &NodeDetail, now: DateTime<Utc>) -> String {
                 node.running_commands, node.open_commands, node.unacknowledged_results
             ),
         ),
-        ("Config", config_in_full(&node.config, now)),
+        ("Config", config_in_full(node, now)),
         ("Heartbeat", ago(now, node.last_heartbeat_at)),
         ("Registered", ago(now, node.registered_at)),
         (
@@ -281,7 +281,8 @@ fn version(version: &str) -> String {
     prefix(version, 12)
 }
 
-fn config_in_full(config: &ConfigState, now: DateTime<Utc>) -> String {
+fn config_in_full(node: &Node, now: DateTime<Utc>) -> String {
+    let config = &node.config;
     let mut text = dash(config.active_version.as_deref());
     if let Some(wanted) = config
         .wanted_version
@@ -299,6 +300,9 @@ fn config_in_full(config: &ConfigState, now: DateTime<Utc>) -> String {
     }
     if let Some(version) = &config.rolled_back_to {
         text.push_str(&format!(", rolled back to {version}"));
+    }
+    if let Some(rollout) = &node.held_by_rollout {
+        text.push_str(&format!(", rollout {rollout} keeps a newer one from it"));
     }
     text
 }
