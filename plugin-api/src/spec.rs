@@ -14,7 +14,8 @@ pub enum Effect {
     Idempotent,
     /// Never run twice: after a crash its outcome is unknown. The default.
     AtMostOnce,
-    /// Given its own checkpoint back.
+    /// Run again and given its own checkpoint back: see
+    /// [`Context::checkpoint`](crate::Context::checkpoint).
     Resumable,
 }
 

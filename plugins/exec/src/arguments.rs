@@ -236,6 +236,41 @@ mod tests {
         fill(&arguments, json!({ "a": "--", "b": "--rsh=sh" })).expect_err("refused");
     }
 
+    proptest::proptest! {
+        /// Whatever a value is, it changes nothing but its own place.
+        #[test]
+        fn a_value_never_leaves_its_place(value: String, other in "[ -~]{0,40}") {
+            let arguments = read(
+                &["fixed", "a={a}", "{b}", "{a}{b}", "--", "{a}"],
+                json!({ "a": ".*", "b": ".*" }),
+            )
+            .expect("good");
+            if let Ok(filled) = fill(&arguments, json!({ "a": value, "b": other })) {
+                let expected = [
+                    "fixed",
+                    &format!("a={value}"),
+                    &other,
+                    &format!("{value}{other}"),
+                    "--",
+                    &value,
+                ];
+                proptest::prop_assert_eq!(&filled, &expected);
+                proptest::prop_assert!(!filled[..4].iter().any(|it| it.starts_with('-')));
+                proptest::prop_assert!(!filled.concat().contains(char::is_control));
+            }
+        }
+
+        #[test]
+        fn any_template_is_read_or_refused(text: String) {
+            if let Ok(template) = Template::parse(&text) {
+                let holes = template.holes().map(|name| (name.to_owned(), String::new()));
+                let values = holes.collect();
+                // Braces stand for one of their kind, holes for nothing.
+                proptest::prop_assert!(template.fill(&values).len() <= text.len());
+            }
+        }
+    }
+
     #[test]
     fn what_is_missing_or_too_much_is_refused() {
         let arguments = read(&["{unit}"], json!({ "unit": "[a-z]+" })).expect("good");

@@ -32,18 +32,12 @@ pub fn result(program: &Program, ended: Ended) -> Result<Exited, HandlerError> {
     let name = &program.name;
     match ended.stopped {
         Some(Stopped::Cancelled) => {
-            return Err(HandlerError::cancelled(format!("{name} was stopped")));
-        }
-        Some(Stopped::TimedOut) => {
-            let timeout = program.timeout.unwrap_or_default();
-            return Err(HandlerError::new(
-                "timed-out",
-                format!("{name} ran longer than its timeout of {timeout:?} and was stopped"),
-            )
-            .help(format!(
-                "see `timeout` under [plugins.exec.config.programs.{name}] on the node"
+            return Err(HandlerError::cancelled(format!(
+                "{name} was stopped and ended with {}",
+                how(ended.status)
             )));
         }
+        Some(Stopped::TimedOut) => return Err(timed_out(program)),
         None => {}
     }
     let Some(exit_code) = ended.status.code() else {
@@ -65,17 +59,40 @@ pub fn result(program: &Program, ended: Ended) -> Result<Exited, HandlerError> {
     })
 }
 
-fn ended_by_signal(name: &str, status: ExitStatus) -> HandlerError {
-    let number = status.signal().unwrap_or_default();
-    let known = SIGNALS
+/// Its own timeout passed.
+pub fn timed_out(program: &Program) -> HandlerError {
+    let (name, timeout) = (&program.name, program.timeout.unwrap_or_default());
+    HandlerError::new(
+        "timed-out",
+        format!("{name} ran longer than its timeout of {timeout:?} and was stopped"),
+    )
+    .help(format!(
+        "see `timeout` under [plugins.exec.config.programs.{name}] on the node"
+    ))
+}
+
+/// As `exit status 3` or `SIGKILL`.
+fn how(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(number)) => known(number).map_or_else(
+            || format!("signal {number}"),
+            |(_, name, _)| (*name).to_owned(),
+        ),
+        (None, None) => status.to_string(),
+    }
+}
+
+fn known(number: i32) -> Option<&'static KnownSignal> {
+    SIGNALS
         .iter()
-        .find(|(signal, ..)| signal.as_raw() == number);
-    let signal = known.map_or_else(
-        || format!("signal {number}"),
-        |(_, name, _)| (*name).to_owned(),
-    );
-    let error = HandlerError::new("killed-by-signal", format!("{name} was ended by {signal}"));
-    match known.and_then(|(_, _, help)| *help) {
+        .find(|(signal, ..)| signal.as_raw() == number)
+}
+
+fn ended_by_signal(name: &str, status: ExitStatus) -> HandlerError {
+    let message = format!("{name} was ended by {}", how(status));
+    let error = HandlerError::new("killed-by-signal", message);
+    match status.signal().and_then(known).and_then(|(.., help)| *help) {
         Some(help) => error.help(help),
         None => error,
     }

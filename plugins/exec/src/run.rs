@@ -10,7 +10,7 @@ use aegis_plugin_api::{Context, HandlerError, Plugin};
 use tokio::{
     io::AsyncWriteExt,
     net::unix::pipe,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
@@ -23,7 +23,9 @@ use output::Outflow;
 
 /// How long what is left in the pipe is read after a program's end. Its group is
 /// dead by then: only what has left the group can still hold the pipe.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The same where the worker waits for a program that was stopped.
+const LAST_WORDS_IF_STOPPED: Duration = Duration::from_millis(500);
 
 /// Runs a program to its end, or stops it where its command is cancelled. If
 /// this is dropped, its process group is killed.
@@ -46,10 +48,19 @@ pub async fn run<P: Plugin>(
     let mut kill_at = None;
     let timeout_at = program
         .timeout
-        .and_then(|timeout| Instant::now().checked_add(timeout));
+        .and_then(|after| Instant::now().checked_add(after));
     let (status, duration) = loop {
         let stop = tokio::select! {
-            ended = leader.ended() => break ended?,
+            ended = leader.ended() => match ended {
+                Ok(ended) => break ended,
+                // It was stopped before it was started.
+                Err(error) if stopped == Some(Stopped::TimedOut)
+                    && error.code == HandlerError::CANCELLED =>
+                {
+                    return Err(ending::timed_out(program));
+                }
+                Err(error) => return Err(error),
+            },
             () = output.pass_on(), if !output.is_closed() => continue,
             () = &mut feed, if !fed => {
                 fed = true;
@@ -67,9 +78,11 @@ pub async fn run<P: Plugin>(
         leader.group().terminate();
         kill_at = Instant::now().checked_add(program.grace);
     };
-    let left_running = tokio::time::timeout(LAST_WORDS, output.drain())
-        .await
-        .is_err();
+    let last_words = match stopped {
+        Some(_) => LAST_WORDS_IF_STOPPED,
+        None => LAST_WORDS,
+    };
+    let left_running = timeout(last_words, output.drain()).await.is_err();
     ending::result(
         program,
         Ended {

@@ -12,14 +12,15 @@ pub struct Group(Mutex<State>);
 
 #[derive(Debug)]
 enum State {
-    Starting { stop: bool },
+    /// With the signals that it has missed.
+    Starting(Vec<Signal>),
     Running(Pid),
     Over,
 }
 
 impl Group {
     pub fn new() -> Self {
-        Self(Mutex::new(State::Starting { stop: false }))
+        Self(Mutex::new(State::Starting(Vec::new())))
     }
 
     /// Asks it to end.
@@ -32,11 +33,16 @@ impl Group {
         self.send(&[Signal::KILL]);
     }
 
-    /// The leader runs now. If it was to be stopped before it did, it ends here.
+    /// Whether it was to be stopped before it was started.
+    pub fn is_not_to_start(&self) -> bool {
+        matches!(&*self.state(), State::Starting(missed) if !missed.is_empty())
+    }
+
+    /// The leader runs now, and hears what it was to hear before.
     pub fn started(&self, leader: Pid) {
         let mut state = self.state();
-        if matches!(*state, State::Starting { stop: true }) {
-            signal(leader, Signal::KILL);
+        if let State::Starting(missed) = &*state {
+            missed.iter().for_each(|it| signal(leader, *it));
         }
         *state = State::Running(leader);
     }
@@ -59,7 +65,7 @@ impl Group {
 
     fn send(&self, signals: &[Signal]) {
         match &mut *self.state() {
-            State::Starting { stop } => *stop = true,
+            State::Starting(missed) => missed.extend(signals),
             State::Running(leader) => signals.iter().for_each(|it| signal(*leader, *it)),
             State::Over => {}
         }

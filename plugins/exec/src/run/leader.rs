@@ -122,6 +122,13 @@ fn lead(
     group: &Group,
 ) -> Result<(ExitStatus, Duration), HandlerError> {
     program.check()?;
+    // The check reads files, which can take its time.
+    if group.is_not_to_start() {
+        return Err(HandlerError::cancelled(format!(
+            "{} was stopped before it was started",
+            program.name
+        )));
+    }
     let began = Instant::now();
     let child =
         spawn(program, arguments, streams).map_err(|error| ending::not_started(program, &error))?;

@@ -62,7 +62,12 @@ fn sigterm_comes_first_and_even_a_stopped_program_hears_it() {
             stat.contains(") T ").then_some(())
         });
         call.cancel(CancelReason::Requested);
-        assert!(matches!(call.wait(), Completion::Cancelled(_)));
+        match call.wait() {
+            Completion::Cancelled(error) => {
+                assert!(error.message.ends_with("exit status 0"), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
         assert!(call.output().ends_with("bye\n"), "{}", call.output());
     });
 }
@@ -70,17 +75,19 @@ fn sigterm_comes_first_and_even_a_stopped_program_hears_it() {
 #[test]
 fn its_own_timeout_stops_it_and_is_said() {
     each_way("exec", |setup| {
-        let plugin = script(setup, FAMILY, json!({ "timeout": "300ms" }));
+        let plugin = script(setup, FAMILY, json!({ "timeout": "1s" }));
         let call = plugin.begin("exec", json!({ "program": "it" }));
-        let family = pids(&call, 2);
         match call.wait() {
             Completion::Failed(error) => {
                 assert_eq!(error.code, "timed-out");
-                assert!(error.message.contains("300ms"), "{error}");
+                assert!(error.message.contains("its timeout of 1s"), "{error}");
             }
             other => panic!("{other:?}"),
         }
-        family.into_iter().for_each(is_gone);
+        // On a busy machine it may not even have said who it is.
+        for line in call.output().lines() {
+            is_gone(line.parse().expect("a process id"));
+        }
     });
 }
 
