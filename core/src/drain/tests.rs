@@ -4,6 +4,8 @@ use uuid::Uuid;
 
 use super::{object::REASON_BYTES, *};
 
+mod schedules;
+
 fn id(id: u128) -> CommandId {
     CommandId::from_uuid(Uuid::from_u128(id))
 }

@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod probation;
+mod schedules;
 
 /// How long a config is on probation here, by the clock that tests give.
 const PROBATION: Duration = Duration::from_secs(60);
