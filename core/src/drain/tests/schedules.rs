@@ -13,9 +13,9 @@ enum Step {
     /// Of a command that runs while draining, or not.
     Begin(u128, bool),
     Return(u128),
-    /// The process dies and another one takes up what ran, but for what had
-    /// returned without its outcome having been written.
-    Crash,
+    /// The process dies and another one takes up what ran; and, or not, also
+    /// what had returned last, for its outcome was not written yet.
+    Crash(bool),
     End,
 }
 
@@ -25,7 +25,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Undo),
         4 => (0..6_u128, prop::bool::weighted(0.2)).prop_map(|(id, runs)| Step::Begin(id, runs)),
         4 => (0..6_u128).prop_map(Step::Return),
-        1 => Just(Step::Crash),
+        1 => any::<bool>().prop_map(Step::Crash),
         1 => Just(Step::End),
     ]
 }
@@ -35,6 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     waits_for: BTreeSet<u128>,
     others: BTreeSet<u128>,
+    returned_last: Option<u128>,
     drained_by_request: bool,
     ending: bool,
 }
@@ -74,10 +75,14 @@ proptest! {
                 }
                 Step::Return(n) => {
                     node.returned(id(n));
-                    model.waits_for.remove(&n);
+                    if model.waits_for.remove(&n) {
+                        model.returned_last = Some(n);
+                    }
                     model.others.remove(&n);
                 }
-                Step::Crash => {
+                Step::Crash(revives) => {
+                    let last = model.returned_last.take();
+                    model.waits_for.extend(last.filter(|_| revives));
                     node = NodeState::open(notes.clone());
                     prop_assert_eq!(node.drain_status().finished_at, None);
                     for n in &model.waits_for {

@@ -153,7 +153,7 @@ fn take(node: Node, step: &Step, model: &mut Model) -> Result<Node, TestCaseErro
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
     #[test]
     fn one_config_is_in_force_and_what_was_undone_stays_away(
         steps in prop::collection::vec(step(), 1..24),
