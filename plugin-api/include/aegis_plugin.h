@@ -380,8 +380,9 @@ typedef uint32_t (*AegisJsonFn)(void *host_ctx,
                                 struct AegisBytes request,
                                 struct AegisBuffer *out);
 
-// Interface `aegis.node-control/1` of a host. Grant: `node-control`. No
-// function blocks.
+// Interface `aegis.node-control/1` of a host. Grant: `node-control`. `drain`
+// may block until the drain is written down: not for inline handlers. The
+// others do not block.
 typedef struct AegisNodeControlV1 {
     // The size of this struct as the host knows it.
     uint32_t struct_size;
@@ -392,7 +393,7 @@ typedef struct AegisNodeControlV1 {
     AegisJsonFn drain;
     // The drain's status: `draining`, `started_at`, `deadline`, `finished_at`
     // (RFC 3339 or null), `reason`, `in_flight` (objects with `command_id`,
-    // `name`, `plugin`, `started_at`).
+    // `name`, `plugin`, `started_at`, `timeout_at`, `cancelled_at`, `given_up`).
     AegisJsonFn drain_status;
     // Begins the worker's own end: `reason`, `drain_timeout_ms` (optional).
     // Answers with an empty object, before the worker ends.
@@ -407,16 +408,18 @@ typedef struct AegisConfigV1 {
     uint32_t struct_size;
     // 0.
     uint32_t reserved;
-    // `{}`. Answers with `version` (empty if none was ever applied),
-    // `rejected` (null, or `version`, `step`, `reason`).
+    // `{}`. Answers with `version` (empty if none was ever applied), `sha256`
+    // of its document in hexadecimal digits, `rejected` (null, or `version`,
+    // `step`, `reason`).
     AegisJsonFn current;
     // `version`, `document` (a JSON object). Refuses what this node cannot
     // take; changes nothing. Answers with an empty object.
     AegisJsonFn validate;
     // `version`, `document`. Writes it durably beside the last good one.
     AegisJsonFn store;
-    // `version`. Puts the stored config into force; on an error the last good
-    // one is in force again. Afterwards it is itself the last good one.
+    // `version`. Puts the stored config into force, on probation; on an error
+    // the one before it is in force again. Once the node was well under it for
+    // a while, it is itself the last good one.
     AegisJsonFn apply;
     // `version`. Tells the controller which version is in force.
     AegisJsonFn acknowledge;

@@ -368,8 +368,9 @@ pub type AegisJsonFn = Option<
     unsafe extern "C" fn(host_ctx: *mut c_void, request: AegisBytes, out: *mut AegisBuffer) -> u32,
 >;
 
-/// Interface `aegis.node-control/1` of a host. Grant: `node-control`. No
-/// function blocks.
+/// Interface `aegis.node-control/1` of a host. Grant: `node-control`. `drain`
+/// may block until the drain is written down: not for inline handlers. The
+/// others do not block.
 #[repr(C)]
 #[derive(Debug)]
 pub struct AegisNodeControlV1 {
@@ -382,7 +383,7 @@ pub struct AegisNodeControlV1 {
     pub drain: AegisJsonFn,
     /// The drain's status: `draining`, `started_at`, `deadline`, `finished_at`
     /// (RFC 3339 or null), `reason`, `in_flight` (objects with `command_id`,
-    /// `name`, `plugin`, `started_at`).
+    /// `name`, `plugin`, `started_at`, `timeout_at`, `cancelled_at`, `given_up`).
     pub drain_status: AegisJsonFn,
     /// Begins the worker's own end: `reason`, `drain_timeout_ms` (optional).
     /// Answers with an empty object, before the worker ends.
@@ -399,16 +400,18 @@ pub struct AegisConfigV1 {
     pub struct_size: u32,
     /// 0.
     pub reserved: u32,
-    /// `{}`. Answers with `version` (empty if none was ever applied),
-    /// `rejected` (null, or `version`, `step`, `reason`).
+    /// `{}`. Answers with `version` (empty if none was ever applied), `sha256`
+    /// of its document in hexadecimal digits, `rejected` (null, or `version`,
+    /// `step`, `reason`).
     pub current: AegisJsonFn,
     /// `version`, `document` (a JSON object). Refuses what this node cannot
     /// take; changes nothing. Answers with an empty object.
     pub validate: AegisJsonFn,
     /// `version`, `document`. Writes it durably beside the last good one.
     pub store: AegisJsonFn,
-    /// `version`. Puts the stored config into force; on an error the last good
-    /// one is in force again. Afterwards it is itself the last good one.
+    /// `version`. Puts the stored config into force, on probation; on an error
+    /// the one before it is in force again. Once the node was well under it for
+    /// a while, it is itself the last good one.
     pub apply: AegisJsonFn,
     /// `version`. Tells the controller which version is in force.
     pub acknowledge: AegisJsonFn,
