@@ -164,7 +164,8 @@ impl Dispatcher {
             tasks: TaskTracker::new(),
             stop: stop.clone(),
         });
-        shared.tasks.spawn(supervisor::run(Arc::clone(&shared)));
+        let watched = supervisor::Watched(Arc::clone(&shared));
+        shared.tasks.spawn(supervisor::run(watched));
         Self {
             shared,
             _stop: Arc::new(stop.drop_guard()),
@@ -495,6 +496,17 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Nothing is begun or ended any more, and what waits is left to the
+    /// journal.
+    fn let_go(&self) {
+        self.close_intake();
+        let timers = self.timers.take();
+        let live = std::mem::take(&mut *lock(&self.live));
+        let queued = self.lanes.take_queued();
+        // With no lock held: the last of them may hold much else.
+        drop((timers, live, queued));
     }
 
     /// Has the plugins' hosts forget calls that were given up on, so that a

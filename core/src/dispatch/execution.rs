@@ -1,6 +1,7 @@
 //! One permitted command, from its place in the queue to the return of its
 //! handler.
 
+mod again;
 mod sink;
 
 use std::{
@@ -48,10 +49,15 @@ pub(super) struct Execution {
 pub(super) struct Run {
     /// 1 for the first; each other one follows a crash.
     pub(super) attempt: u32,
+    /// An earlier life of the worker took the command.
+    pub(super) recovered: bool,
 }
 
 impl Run {
-    pub(super) const FIRST: Self = Self { attempt: 1 };
+    pub(super) const FIRST: Self = Self {
+        attempt: 1,
+        recovered: false,
+    };
 
     /// Whether a crash interrupted an earlier one.
     pub(super) fn is_again(self) -> bool {
@@ -147,6 +153,11 @@ impl Execution {
         self.blocks
     }
 
+    /// Whether an earlier life of the worker took it, and so made room for it.
+    pub(super) fn is_recovered(&self) -> bool {
+        self.run.recovered
+    }
+
     /// It was put into the queue: from now on a cancel finds it, and its
     /// `start_by` is watched.
     pub(super) fn queued(self: &Arc<Self>) {
@@ -168,39 +179,35 @@ impl Execution {
 
     /// Begins the handler. The caller holds a slot for it.
     pub(super) fn begin(self: &Arc<Self>) -> Begun {
-        {
+        let started_at = SystemTime::now();
+        let refused = {
+            // Held until the node knows of it: an end that came in between
+            // would leave the node waiting for a handler that never began.
             let mut state = lock(&self.state);
             if state.stage != Stage::Queued {
                 // It was cancelled after it had been given the slot.
                 drop(state);
                 return self.never_began();
             }
-            state.stage = Stage::Writing;
-            self.clear_timer(&mut state);
+            match self.announce(started_at) {
+                Ok(()) => {
+                    state.stage = Stage::Writing;
+                    self.clear_timer(&mut state);
+                    self.enlist(&mut state);
+                    self.watch_start_by(&mut state);
+                    None
+                }
+                Err(ending) => {
+                    self.leave(&mut state);
+                    Some(ending)
+                }
+            }
+        };
+        if let Some(ending) = refused {
+            self.over(Stage::Queued, ending);
+            return self.never_began();
         }
         let command = &self.command;
-        let started_at = SystemTime::now();
-        if self.is_late(started_at) {
-            self.end(|_| self.expired());
-            return self.never_began();
-        }
-        let active = ActiveCommand {
-            name: Arc::clone(&self.lane.name),
-            plugin: Arc::clone(&self.lane.plugin),
-            started_at,
-            timeout: self.target.timeout,
-            runs_while_draining: self.target.runs_while_draining,
-            resumed: self.run.is_again(),
-        };
-        if let Err(closed) = self.shared.node.begin(command.id, active) {
-            self.end(|_| ending::rejected(ending::draining(&closed.reason)));
-            return self.never_began();
-        }
-        {
-            let mut state = lock(&self.state);
-            self.enlist(&mut state);
-            self.watch_start_by(&mut state);
-        }
         let attempt = Attempt {
             number: self.run.attempt,
             at: started_at,
@@ -215,6 +222,25 @@ impl Execution {
             return self.written_at(started_at);
         }
         Begun::Pending
+    }
+
+    /// Tells the node that it is about to begin, unless it may not.
+    fn announce(&self, started_at: SystemTime) -> Result<(), Ending> {
+        if self.is_late(started_at) {
+            return Err(self.expired());
+        }
+        let active = ActiveCommand {
+            name: Arc::clone(&self.lane.name),
+            plugin: Arc::clone(&self.lane.plugin),
+            started_at,
+            timeout: self.target.timeout,
+            runs_while_draining: self.target.runs_while_draining,
+            resumed: self.run.is_again(),
+        };
+        self.shared
+            .node
+            .begin(self.command.id, active)
+            .map_err(|closed| self.refused(ending::draining(&closed.reason)))
     }
 
     /// Its attempt is in the journal: its handler begins, unless it was ended
@@ -286,10 +312,8 @@ impl Execution {
         });
         kill_point!("handler.started");
         let before = match started {
-            Started::Done(completion) => {
-                self.end(|cancel| ending::completed(completion, cancel, at))
-            }
-            Started::Refused(error) => self.end(|_| ending::rejected(error)),
+            Started::Done(completion) => self.end(|cancel| self.completed(completion, cancel, at)),
+            Started::Refused(error) => self.end(|_| self.refused(error)),
             Started::Pending(call) => {
                 self.pending(call);
                 return Begun::Pending;
@@ -352,7 +376,7 @@ impl Execution {
             reason,
             note: note.to_owned(),
         };
-        self.end_if_waiting(|| ending::cancelled_before_start(&cancel))
+        self.end_if_waiting(|| self.cancelled_before_start(&cancel))
     }
 
     pub(super) fn reject_if_queued(&self, error: HandlerError) -> bool {
@@ -467,22 +491,6 @@ impl Execution {
         }
         self.over(stage, ending());
         true
-    }
-
-    fn refused(&self, error: HandlerError) -> Ending {
-        if self.run.is_again() {
-            let why = format!("it is not run again: {}", error.message);
-            return ending::interrupted(self.target.effect, self.run.attempt - 1, &why);
-        }
-        ending::rejected(error)
-    }
-
-    fn expired(&self) -> Ending {
-        if self.run.is_again() {
-            let why = "it is not run again, for it was to start earlier";
-            return ending::interrupted(self.target.effect, self.run.attempt - 1, why);
-        }
-        ending::expired(self.command.start_by)
     }
 
     fn is_late(&self, now: SystemTime) -> bool {

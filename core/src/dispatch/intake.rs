@@ -134,6 +134,15 @@ impl Shared {
 
     fn order(&self, order: Order) {
         let mut queue = lock(&self.intake.queue);
+        if queue.closed {
+            drop(queue);
+            // What the journal does not have the controller sends again, and a
+            // command that has not begun by now never will.
+            if let Order::Submit(_) = order {
+                self.intake.room.add_permits(1);
+            }
+            return;
+        }
         if let Order::Cancel(id, ..) = &order {
             if queue.cancels >= CANCELS {
                 tracing::warn!(%id, "more cancels than there can be commands: one was not taken");

@@ -88,7 +88,7 @@ impl Lane {
         if slots.lost >= concurrency {
             return Entry::Refused(self.all_lost(slots.lost, limits));
         }
-        if slots.queue.len() >= limits.queue {
+        if slots.queue.len() >= limits.queue && !execution.is_recovered() {
             let what = format!(
                 "{} commands {:?} run and {} more wait already",
                 slots.taken,
@@ -147,6 +147,11 @@ impl Lane {
         lock(&self.slots)
             .queue
             .retain(|queued| !std::ptr::eq(Arc::as_ptr(queued), execution));
+    }
+
+    /// Takes all commands out of the queue.
+    pub(super) fn take_queued(&self) -> VecDeque<Arc<Execution>> {
+        std::mem::take(&mut lock(&self.slots).queue)
     }
 
     pub(super) fn schedule(&self, most: usize) -> bool {

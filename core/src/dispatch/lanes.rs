@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::{LaneFigures, WedgedHandler, lane::Lane, tally::Tally};
+use super::{LaneFigures, WedgedHandler, execution::Execution, lane::Lane, tally::Tally};
 use crate::plugin::HandlerInfo;
 
 #[derive(Default)]
@@ -38,6 +38,12 @@ impl Lanes {
         });
         lane.set_concurrency(concurrency);
         lane
+    }
+
+    /// Takes all that wait out of the queues.
+    pub(super) fn take_queued(&self) -> Vec<Arc<Execution>> {
+        let lanes = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        lanes.values().flat_map(|lane| lane.take_queued()).collect()
     }
 
     pub(super) fn figures(&self) -> Vec<LaneFigures> {

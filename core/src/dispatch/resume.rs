@@ -35,7 +35,13 @@ impl Shared {
         let admission = self.admit(&command, recovered.attempt.is_some());
         let Some(attempt) = recovered.attempt else {
             match admission.decision {
-                Ok((target, lane)) => self.enter(command, target, lane, Run::FIRST),
+                Ok((target, lane)) => {
+                    let run = Run {
+                        recovered: true,
+                        ..Run::FIRST
+                    };
+                    self.enter(command, target, lane, run);
+                }
                 Err(error) => self.refuse(&command, error, admission.known),
             }
             return;
@@ -58,6 +64,7 @@ impl Shared {
                 }
                 let run = Run {
                     attempt: attempt.number.saturating_add(1),
+                    recovered: true,
                 };
                 self.enter(command, target, lane, run);
             }

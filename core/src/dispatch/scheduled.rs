@@ -25,8 +25,17 @@ pub(super) const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 pub(super) struct Scheduled {
     command: Arc<Command>,
     lane: Arc<Lane>,
-    /// `None` once it was taken out: run, cancelled or expired.
-    timer: Mutex<Option<TimerKey>>,
+    waits: Mutex<Waits>,
+}
+
+enum Waits {
+    /// For its time.
+    For(TimerKey),
+    /// Its time has come, and it is decided anew; with a cancel that came
+    /// meanwhile.
+    Entering(Option<Cancel>),
+    /// It was cancelled, or is where every other command is.
+    Over,
 }
 
 impl Shared {
@@ -43,15 +52,15 @@ impl Shared {
         let scheduled = Arc::new(Scheduled {
             command,
             lane,
-            timer: Mutex::new(None),
+            waits: Mutex::new(Waits::Over),
         });
-        let mut timer = lock(&scheduled.timer);
+        let mut waits = lock(&scheduled.waits);
         lock(&self.live).insert(
             scheduled.command.id,
             Live::Scheduled(Arc::clone(&scheduled)),
         );
-        *timer = Some(self.wake(&scheduled));
-        drop(timer);
+        *waits = Waits::For(self.wake(&scheduled));
+        drop(waits);
         // The shutdown may have swept what waits just before.
         if self.node.is_ending() {
             self.cancel_scheduled(&scheduled, CancelReason::Shutdown, "");
@@ -63,52 +72,81 @@ impl Shared {
         scheduled: &Arc<Scheduled>,
         key: TimerKey,
     ) {
-        let mut timer = lock(&scheduled.timer);
-        if *timer != Some(key) {
+        let mut waits = lock(&scheduled.waits);
+        if !matches!(*waits, Waits::For(current) if current == key) {
             return;
         }
         if remaining(scheduled.command.not_before).is_some() {
-            *timer = Some(self.wake(scheduled));
+            *waits = Waits::For(self.wake(scheduled));
             return;
         }
-        *timer = None;
-        drop(timer);
-        self.unschedule(scheduled);
+        *waits = Waits::Entering(None);
+        drop(waits);
+        scheduled.lane.unschedule();
         // Much may have changed since it was permitted: it is decided anew. A
         // task of its own, for its handler may run inline.
-        let (shared, command) = (Arc::clone(self), Arc::clone(&scheduled.command));
+        let (shared, scheduled) = (Arc::clone(self), Arc::clone(scheduled));
         self.tasks.spawn_on(
             async move {
+                let command = Arc::clone(&scheduled.command);
                 let admission = shared.admit(&command, false);
                 match admission.decision {
                     Ok((target, lane)) => shared.enter(command, target, lane, Run::FIRST),
                     Err(error) => shared.refuse(&command, error, admission.known),
                 }
+                shared.entered(&scheduled);
             },
             &self.runtime,
         );
     }
 
+    /// It was entered like any other command: passes on a cancel that did not
+    /// find it there.
+    fn entered(self: &Arc<Self>, scheduled: &Scheduled) {
+        let id = scheduled.command.id;
+        {
+            let mut live = lock(&self.live);
+            if let Some(Live::Scheduled(_)) = live.get(&id) {
+                live.remove(&id);
+            }
+        }
+        let waited = std::mem::replace(&mut *lock(&scheduled.waits), Waits::Over);
+        if let Waits::Entering(Some(cancel)) = waited {
+            self.cancel(id, cancel.reason, &cancel.note);
+        }
+    }
+
     pub(super) fn cancel_scheduled(&self, scheduled: &Scheduled, reason: CancelReason, note: &str) {
-        let Some(key) = lock(&scheduled.timer).take() else {
-            return;
-        };
-        self.timers.clear(key);
-        self.unschedule(scheduled);
         let cancel = Cancel {
             reason,
             note: note.to_owned(),
         };
+        let mut waits = lock(&scheduled.waits);
+        let key = match &mut *waits {
+            Waits::For(key) => *key,
+            Waits::Entering(before) => {
+                before.get_or_insert(cancel);
+                return;
+            }
+            Waits::Over => {
+                drop(waits);
+                let live = lock(&self.live).get(&scheduled.command.id).cloned();
+                if let Some(Live::Admitted(execution)) = live {
+                    execution.cancel(reason, note);
+                }
+                return;
+            }
+        };
+        *waits = Waits::Over;
+        drop(waits);
+        self.timers.clear(key);
+        lock(&self.live).remove(&scheduled.command.id);
+        scheduled.lane.unschedule();
         self.settle(
             scheduled.command.id,
             ending::cancelled_before_start(&cancel),
             &scheduled.lane.outcomes,
         );
-    }
-
-    fn unschedule(&self, scheduled: &Scheduled) {
-        lock(&self.live).remove(&scheduled.command.id);
-        scheduled.lane.unschedule();
     }
 
     fn wake(&self, scheduled: &Arc<Scheduled>) -> TimerKey {

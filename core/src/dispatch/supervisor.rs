@@ -6,7 +6,18 @@ use std::{future, sync::Arc, time::Instant};
 use super::{Shared, timers::Due};
 use crate::command::CancelReason;
 
-pub(super) async fn run(shared: Arc<Shared>) {
+/// Lets go of everything when the task ends, or is dropped with its runtime:
+/// what waits holds the dispatcher, and with it the journal and its file.
+pub(super) struct Watched(pub(super) Arc<Shared>);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.let_go();
+    }
+}
+
+pub(super) async fn run(watched: Watched) {
+    let shared = &watched.0;
     let mut drain = shared.node.subscribe_drain();
     // A drain may have begun before.
     drain.mark_changed();
@@ -15,7 +26,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         tokio::select! {
             () = shared.stop.cancelled() => break,
             () = shared.timers.changed.notified() => {}
-            () = until(shared.timers.next()) => fire(&shared),
+            () = until(shared.timers.next()) => fire(shared),
             () = until(deadline) => {
                 deadline = None;
                 for id in shared.node.drain_deadline().into_iter().flat_map(|(_, ids)| ids) {
@@ -31,7 +42,6 @@ pub(super) async fn run(shared: Arc<Shared>) {
             }
         }
     }
-    shared.close_intake();
 }
 
 fn fire(shared: &Arc<Shared>) {

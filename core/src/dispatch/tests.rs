@@ -1,4 +1,5 @@
 mod fake;
+mod resumed;
 mod schedules;
 
 use std::thread;
@@ -289,6 +290,42 @@ async fn not_before_is_waited_for_and_the_policy_asked_again() {
         node.state_and_code(ids[0]).await,
         is(Cancelled, code::CANCELLED)
     );
+}
+
+#[tokio::test]
+async fn a_cancel_finds_a_command_whose_time_has_just_come() {
+    let mut node = Node::new(limits());
+    let mut command = node.command("one", "polite");
+    command.not_before = Some(SystemTime::now() + SOON);
+    let (id, dispatcher) = (command.id, node.dispatcher.clone());
+    let cancel = move || dispatcher.cancel(id, CancelReason::Requested, "");
+    *lock(&node.plugin.meanwhile) = Some(Box::new(cancel));
+    node.dispatcher.submit(command);
+    assert_eq!(node.outcome(id).await.state, Cancelled);
+}
+
+/// Whoever gives a slot on and whoever cancels meet at every moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_at_the_beginning_of_a_handler_leaves_nothing_behind() {
+    let mut node = Node::new(limits());
+    for spins in 0..1500 {
+        let first = node.submit("one", "hang");
+        let second = node.submit("one", "");
+        let dispatcher = node.dispatcher.clone();
+        let cancel = thread::spawn(move || {
+            (0..spins).for_each(|_| std::hint::spin_loop());
+            dispatcher.cancel(second, CancelReason::Requested, "");
+        });
+        node.plugin.until_running(1).await;
+        assert!(node.plugin.release(first, ok()));
+        node.outcome(first).await;
+        node.outcome(second).await;
+        cancel.join().expect("no panic");
+    }
+    let last = node.submit("one", "");
+    node.outcome(last).await;
+    assert_eq!(node.dispatcher.running(), []);
+    assert!(lock(&node.dispatcher.shared.live).is_empty());
 }
 
 #[tokio::test]

@@ -65,6 +65,13 @@ impl Timers {
         lock(&self.queue).timers.remove(&key);
     }
 
+    /// Takes all of them out.
+    pub(super) fn take(&self) -> Vec<Due> {
+        std::mem::take(&mut lock(&self.queue).timers)
+            .into_values()
+            .collect()
+    }
+
     /// When the next one is due.
     pub(super) fn next(&self) -> Option<Instant> {
         lock(&self.queue)

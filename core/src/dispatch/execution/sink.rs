@@ -8,7 +8,6 @@ use bytes::Bytes;
 use super::{Execution, Stage};
 use crate::{
     command::CancelReason,
-    dispatch::ending,
     lifecycle::chain,
     plugin::{CallSink, Completion},
 };
@@ -55,8 +54,7 @@ impl CallSink for Execution {
     }
 
     fn complete(&self, completion: Completion) {
-        let Some(before) =
-            self.end(|cancel| ending::completed(completion, cancel, SystemTime::now()))
+        let Some(before) = self.end(|cancel| self.completed(completion, cancel, SystemTime::now()))
         else {
             return;
         };

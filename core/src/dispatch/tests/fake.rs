@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     command::Outcome,
     config::model::{HandlerConfig, HandlersConfig},
-    journal::{JournalReader, JournalUpdate},
+    journal::{Attempt, JournalReader, JournalUpdate, Recovered},
     plugin::{Call, CallId, CallSink, Completion, Handler, HandlerInfo, PluginInstance, Started},
 };
 
@@ -84,6 +84,11 @@ impl FakePlugin {
         released
             .map(|running| running.sink.complete(completion))
             .is_some()
+    }
+
+    /// Lets go of every call.
+    pub(super) fn forget(&self) {
+        self.seen.send_modify(|seen| seen.running.clear());
     }
 
     pub(super) fn unblock(&self) {
@@ -260,6 +265,13 @@ pub(super) fn limits() -> DispatchLimits {
     }
 }
 
+fn effect(name: &str) -> Effect {
+    match name {
+        "resumable" => Effect::Resumable,
+        _ => Effect::AtMostOnce,
+    }
+}
+
 /// Graces that are over at once.
 pub(super) fn impatient() -> DispatchLimits {
     let grace = Duration::from_millis(1);
@@ -299,10 +311,7 @@ impl Node {
                     name: name.to_owned(),
                     plugin: "fake".to_owned(),
                     summary: String::new(),
-                    effect: match name {
-                        "resumable" => Effect::Resumable,
-                        _ => Effect::AtMostOnce,
-                    },
+                    effect: effect(name),
                     timeout: Duration::from_secs(3600),
                     concurrency,
                     inline: name == "inline",
@@ -364,6 +373,29 @@ impl Node {
             traceparent: String::new(),
             delivery: 0,
         }
+    }
+
+    /// Has the dispatcher take up what an earlier life of the worker left:
+    /// commands with the number of attempts at each.
+    pub(super) fn resume(&mut self, commands: Vec<(Command, u32)>) {
+        let recovered = commands.into_iter().map(|(command, attempts)| {
+            let command = Arc::new(command);
+            let taken = self.journal.accept(&command, false);
+            assert_eq!(taken, Acceptance::New);
+            let attempt = (attempts > 0).then(|| Attempt {
+                number: attempts,
+                at: SystemTime::now(),
+                effect: effect(&command.name),
+                plugin: "fake".into(),
+            });
+            Recovered {
+                command,
+                attempt,
+                checkpoint: None,
+            }
+        });
+        let recovered = recovered.collect();
+        self.dispatcher.resume(recovered);
     }
 
     pub(super) fn submit(&mut self, name: &str, act: &str) -> CommandId {
