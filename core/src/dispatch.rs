@@ -248,7 +248,10 @@ impl Shared {
                 return;
             }
             Acceptance::Dropped => {
-                tracing::warn!(id = %command.id, "the journal is full: a command was not taken");
+                tracing::warn!(
+                    id = %command.id,
+                    "a command was not taken, for the journal is full or cannot be read"
+                );
                 return;
             }
             Acceptance::Reused => {

@@ -39,9 +39,9 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use self::{
-    disk::Disk,
+    disk::{Disk, Write},
     entry::Entry,
-    state::{State, Then},
+    state::{State, Waiter},
     writer::Writer,
 };
 use crate::{
@@ -140,7 +140,8 @@ pub struct JournalCounters {
     pub redelivered: u64,
     /// Commands under the id of another one.
     pub reused_ids: u64,
-    /// Commands that were not taken because the journal was full.
+    /// Commands that were not taken because the journal was full, or could not
+    /// be read.
     pub dropped: u64,
 }
 
@@ -291,17 +292,18 @@ impl Journal {
     ///
     /// It cannot be written now.
     pub fn checkpoint(&self, id: CommandId, data: Bytes) -> Result<(), JournalError> {
-        self.write_through(|state, then| {
-            if let Some(entry) = state.entries.get_mut(&id) {
+        self.write_through(|state, waiter| {
+            let open = |entry: &&mut Entry| entry.outcome.is_none();
+            if let Some(entry) = state.entries.get_mut(&id).filter(open) {
                 entry.checkpoint = Some(data.clone());
                 let volatile = entry.volatile;
                 if let Some(staged) = state.staged.as_mut().filter(|_| !volatile) {
-                    staged.checkpoint(id, data, then);
+                    staged.push_awaited(Write::Checkpoint(id, data), waiter);
                     kill_point!("checkpoint.staged");
                     return;
                 }
             }
-            then();
+            let _ = waiter.send(());
         })
     }
 
@@ -330,17 +332,19 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// It cannot be written now. It is when the disk lets it, unless a newer
-    /// value follows.
+    /// It cannot be written now: the record stays what it was.
     pub fn set_note(&self, name: &str, value: Option<&[u8]>) -> Result<(), JournalError> {
-        self.write_through(|state, then| match &mut state.staged {
-            Some(staged) => staged.note(name, value, then),
+        self.write_through(|state, waiter| match &mut state.staged {
+            Some(staged) => {
+                let write = Write::Note(name.to_owned(), value.map(<[u8]>::to_vec));
+                staged.push_awaited(write, waiter);
+            }
             None => {
                 match value {
                     Some(value) => state.notes.insert(name.to_owned(), value.to_vec()),
                     None => state.notes.remove(name),
                 };
-                then();
+                let _ = waiter.send(());
             }
         })
     }
@@ -360,21 +364,11 @@ impl Journal {
         self.set_note(crashes::LIFE, None)
     }
 
-    fn write_through(&self, stage: impl FnOnce(&mut State, Then)) -> Result<(), JournalError> {
-        let (done, written) = mpsc::channel();
-        let then: Then = Box::new(move || {
-            // Whoever waits may have given up.
-            let _ = done.send(());
-        });
-        stage(&mut lock(&self.shared.state), then);
+    fn write_through(&self, stage: impl FnOnce(&mut State, Waiter)) -> Result<(), JournalError> {
+        let (waiter, written) = mpsc::channel();
+        stage(&mut lock(&self.shared.state), waiter);
         self.shared.staged.notify_all();
-        loop {
-            match written.recv_timeout(Duration::from_millis(100)) {
-                Ok(()) => return Ok(()),
-                Err(mpsc::RecvTimeoutError::Timeout) if self.shared.trouble.borrow().is_none() => {}
-                Err(_) => return Err(JournalError::Closed),
-            }
-        }
+        written.recv().map_err(|_| JournalError::Closed)
     }
 
     /// A cursor from the beginning: it tells of everything that is held.

@@ -189,19 +189,16 @@ impl Execution {
                 drop(state);
                 return self.never_began();
             }
-            match self.announce(started_at) {
-                Ok(()) => {
-                    state.stage = Stage::Writing;
-                    self.clear_timer(&mut state);
-                    self.enlist(&mut state);
-                    self.watch_start_by(&mut state);
-                    None
-                }
-                Err(ending) => {
-                    self.leave(&mut state);
-                    Some(ending)
-                }
+            let refused = self.announce(started_at);
+            if refused.is_none() {
+                state.stage = Stage::Writing;
+                self.clear_timer(&mut state);
+                self.enlist(&mut state);
+                self.watch_start_by(&mut state);
+            } else {
+                self.leave(&mut state);
             }
+            refused
         };
         if let Some(ending) = refused {
             self.over(Stage::Queued, ending);
@@ -224,10 +221,10 @@ impl Execution {
         Begun::Pending
     }
 
-    /// Tells the node that it is about to begin, unless it may not.
-    fn announce(&self, started_at: SystemTime) -> Result<(), Ending> {
+    /// Tells the node that it is about to begin, unless it may not and ends.
+    fn announce(&self, started_at: SystemTime) -> Option<Ending> {
         if self.is_late(started_at) {
-            return Err(self.expired());
+            return Some(self.expired());
         }
         let active = ActiveCommand {
             name: Arc::clone(&self.lane.name),
@@ -237,10 +234,8 @@ impl Execution {
             runs_while_draining: self.target.runs_while_draining,
             resumed: self.run.is_again(),
         };
-        self.shared
-            .node
-            .begin(self.command.id, active)
-            .map_err(|closed| self.refused(ending::draining(&closed.reason)))
+        let closed = self.shared.node.begin(self.command.id, active).err()?;
+        Some(self.refused(ending::draining(&closed.reason)))
     }
 
     /// Its attempt is in the journal: its handler begins, unless it was ended

@@ -7,7 +7,10 @@ use std::{
     fs::OpenOptions,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -38,7 +41,7 @@ type Id = [u8; 16];
 const ACCEPTED: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("accepted");
 /// `AttemptRecord` by command id, until the outcome is acknowledged.
 const ATTEMPTS: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("attempts");
-/// What a handler wrote of its own progress, until the outcome is acknowledged.
+/// What a handler wrote of its own progress, until there is an outcome.
 const CHECKPOINTS: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("checkpoints");
 /// `OutcomeRecord` by command id, until it is acknowledged.
 const OUTCOMES: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("outcomes");
@@ -74,12 +77,22 @@ pub(super) enum Write {
     Note(String, Option<Vec<u8>>),
 }
 
+impl Write {
+    /// Whether it is written at once or not at all; see
+    /// [`Staged::push_awaited`](super::state::Staged::push_awaited).
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(self, Self::Checkpoint(..) | Self::Note(..))
+    }
+}
+
 /// A command that was not acknowledged when the journal was opened.
 pub(super) struct Stored {
     pub(super) sequence: u64,
     pub(super) accepted_at: SystemTime,
     pub(super) command: Command,
     pub(super) attempt: Option<Attempt>,
+    /// Of the worker, in which that attempt was made.
+    pub(super) life: u64,
     pub(super) checkpoint: Option<Bytes>,
     pub(super) outcome: Option<Arc<Outcome>>,
 }
@@ -90,6 +103,11 @@ pub(super) struct Disk {
     path: PathBuf,
     limits: JournalLimits,
     database: Mutex<Option<Arc<Database>>>,
+    /// Which life of the worker writes it; see [`CrashesRecord`].
+    life: AtomicU64,
+    /// It is as a full disk is.
+    #[cfg(test)]
+    pub(super) refuses: std::sync::atomic::AtomicBool,
 }
 
 impl Disk {
@@ -99,10 +117,17 @@ impl Disk {
             path: path.to_owned(),
             limits,
             database: Mutex::default(),
+            life: AtomicU64::new(0),
+            #[cfg(test)]
+            refuses: false.into(),
         };
-        let database = disk.open_database()?;
-        *lock(&disk.database) = Some(Arc::new(database));
+        disk.reopen()?;
         Ok(disk)
+    }
+
+    /// From now on attempts are written as those of this life of the worker.
+    pub(super) fn set_life(&self, life: u64) {
+        self.life.store(life, Ordering::Relaxed);
     }
 
     /// Everything that was not acknowledged, in the order in which it was taken.
@@ -121,7 +146,7 @@ impl Disk {
                 let id = id(key);
                 let record = AcceptedRecord::decode(value.value())?;
                 let attempt = match attempts.get(key)? {
-                    Some(value) => Some(AttemptRecord::decode(value.value())?.into()),
+                    Some(value) => Some(AttemptRecord::decode(value.value())?),
                     None => None,
                 };
                 let outcome = match outcomes.get(key)? {
@@ -133,7 +158,8 @@ impl Disk {
                     sequence: record.sequence,
                     accepted_at: record.accepted_at(),
                     command: record.command(id),
-                    attempt,
+                    life: attempt.as_ref().map_or(0, |attempt| attempt.life),
+                    attempt: attempt.map(Attempt::from),
                     checkpoint: checkpoint.map(|value| Bytes::copy_from_slice(value.value())),
                     outcome,
                 });
@@ -197,12 +223,16 @@ impl Disk {
     /// [reopened](Self::reopen).
     pub(super) fn commit(&self, batch: &[Write]) -> Result<(), JournalError> {
         guarded(|| {
+            #[cfg(test)]
+            if self.refuses.load(Ordering::Relaxed) {
+                return Err(redb::Error::Io(std::io::ErrorKind::StorageFull.into()).into());
+            }
             let database = self.database()?;
             let transaction = database.begin_write()?;
             {
                 let mut tables = Tables::open(&transaction)?;
                 for write in batch {
-                    tables.write(write)?;
+                    tables.write(write, self.life.load(Ordering::Relaxed))?;
                 }
                 tables.forget(&self.limits)?;
             }
@@ -213,10 +243,24 @@ impl Disk {
 
     /// Closes the file and opens it again.
     pub(super) fn reopen(&self) -> Result<(), JournalError> {
-        let mut database = lock(&self.database);
-        *database = None;
-        *database = Some(Arc::new(self.open_database()?));
+        self.close();
+        // Not with the lock held: it takes a while, and whoever reads finds the
+        // file closed instead of waiting.
+        let database = self.open_database()?;
+        *lock(&self.database) = Some(Arc::new(database));
         Ok(())
+    }
+
+    /// A damaged file can make the database panic even here.
+    pub(super) fn close(&self) {
+        let database = lock(&self.database).take();
+        let closed = guarded(|| {
+            drop(database);
+            Ok(())
+        });
+        if let Err(error) = closed {
+            tracing::warn!(%error, "the journal could not be closed");
+        }
     }
 
     fn open_database(&self) -> Result<Database, JournalError> {
@@ -273,7 +317,7 @@ impl<'t> Tables<'t> {
         })
     }
 
-    fn write(&mut self, write: &Write) -> Result<(), JournalError> {
+    fn write(&mut self, write: &Write, life: u64) -> Result<(), JournalError> {
         match write {
             Write::Accept {
                 sequence,
@@ -284,7 +328,7 @@ impl<'t> Tables<'t> {
                 insert(&mut self.accepted, command.id, &record)?;
             }
             Write::Attempt(id, attempt) => {
-                insert(&mut self.attempts, *id, &AttemptRecord::from(attempt))?;
+                insert(&mut self.attempts, *id, &AttemptRecord::new(attempt, life))?;
             }
             Write::Checkpoint(id, data) => {
                 self.checkpoints.insert(key(*id), data.as_ref())?;
@@ -292,6 +336,8 @@ impl<'t> Tables<'t> {
             Write::Outcome(outcome) => {
                 let record = OutcomeRecord::from(outcome.as_ref());
                 insert(&mut self.outcomes, outcome.id, &record)?;
+                // It is not begun again.
+                self.checkpoints.remove(key(outcome.id))?;
             }
             Write::Acknowledge { content, outcome } => self.acknowledge(*content, outcome)?,
             Write::Note(name, Some(value)) => {

@@ -1,4 +1,8 @@
-use std::{path::PathBuf, sync::mpsc, time::UNIX_EPOCH};
+use std::{
+    path::PathBuf,
+    sync::{atomic::Ordering, mpsc},
+    time::UNIX_EPOCH,
+};
 
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -241,18 +245,139 @@ fn plugins_that_ran_at_crashes_in_a_row_are_counted_until_an_orderly_end() {
     };
     crash(&["a", "b"]);
     assert_eq!(crash(&["a"]), counted(&[("a", 1), ("b", 1)]));
-    // The second command is still there, as its plugin's.
-    assert_eq!(crash(&["a", "a"]), counted(&[("a", 2), ("b", 2)]));
+    // The second command is still there, but its handler did not begin again.
+    assert_eq!(crash(&["a", "a"]), counted(&[("a", 2)]));
     let (journal, recovery) = place.open();
     assert_eq!(recovery.crashes, counted(&[("a", 3)]));
     assert!(journal.forgive("a").expect("read"));
     assert!(!journal.forgive("a").expect("read"));
     drop(journal);
+    // No handler had begun when that life ended.
+    assert_eq!(crash(&["a"]), counted(&[]));
     let (journal, recovery) = place.open();
     assert_eq!(recovery.crashes, counted(&[("a", 1)]));
     journal.close().expect("written");
     drop(journal);
     assert_eq!(place.open().1.crashes, counted(&[]));
+}
+
+/// Has the disk refuse whatever is written from now on.
+fn refuse(journal: &Journal, refuses: bool) {
+    let disk = journal.shared.disk.as_ref().expect("it has a file");
+    disk.refuses.store(refuses, Ordering::Relaxed);
+}
+
+async fn until_well(journal: &Journal) {
+    let mut trouble = journal.trouble();
+    trouble
+        .wait_for(Option::is_none)
+        .await
+        .expect("the journal lives");
+}
+
+#[tokio::test]
+async fn a_note_that_was_said_not_to_be_written_is_not_written_later() {
+    let place = Place::new();
+    let (journal, _) = place.open();
+    journal.set_note("drain", Some(b"old")).expect("written");
+    refuse(&journal, true);
+    assert!(journal.set_note("drain", Some(b"new")).is_err());
+    assert!(journal.trouble().borrow().is_some());
+    assert!(journal.set_note("drain", None).is_err());
+    refuse(&journal, false);
+    until_well(&journal).await;
+    sync(&journal);
+    let old = || Some(b"old".to_vec());
+    assert_eq!(journal.note("drain").expect("read"), old());
+    drop(journal);
+    let (journal, _) = place.open();
+    assert_eq!(journal.note("drain").expect("read"), old());
+}
+
+#[tokio::test]
+async fn nothing_piles_up_where_the_disk_refuses_and_nothing_is_lost() {
+    let place = Place::new();
+    let (journal, _) = place.open();
+    let id = command(1).id;
+    journal.accept(&command(1), false);
+    begin(&journal, id, &attempt(1, "greeter"));
+    refuse(&journal, true);
+    for _ in 0..100 {
+        let kept = journal.checkpoint(id, Bytes::from_static(b"half"));
+        assert!(kept.is_err());
+    }
+    assert_eq!(lock(&journal.shared.state).waiting_writes(), 0);
+    assert_eq!(
+        journal.accept(&command(2), false),
+        Acceptance::Unwritable,
+        "nothing is run that is not written down"
+    );
+    let outcome = journal.finish(id, succeeded()).expect("its first end");
+    refuse(&journal, false);
+    let mut reader = journal.reader();
+    let told = loop {
+        if let JournalUpdate::Finished(outcome) = reader.next().await {
+            break outcome;
+        }
+    };
+    assert_eq!(told, outcome);
+    drop((journal, reader));
+    let (journal, _) = place.open();
+    assert_eq!(journal.held(), [id]);
+}
+
+#[test]
+fn where_nothing_can_be_read_what_was_sent_before_is_not_said_to_be_rejected() {
+    let place = Place::new();
+    let (journal, _) = place.open();
+    journal.shared.disk.as_ref().expect("a file").close();
+    let of = |id, delivery| {
+        Arc::new(Command {
+            delivery,
+            ..(*command(id)).clone()
+        })
+    };
+    assert_eq!(journal.accept(&of(1, 2), false), Acceptance::Dropped);
+    assert_eq!(journal.accept(&of(2, 1), false), Acceptance::Unwritable);
+    assert_eq!(journal.counters().dropped, 1);
+}
+
+/// Whatever became of the bytes, the worker starts: with what the file held, or
+/// beside it.
+#[test]
+fn a_file_that_is_damaged_anywhere_keeps_no_worker_from_its_start() {
+    let place = Place::new();
+    let (journal, _) = place.open();
+    for n in 1..=20 {
+        journal.accept(&command(n), false);
+        begin(&journal, command(n).id, &attempt(1, "greeter"));
+        journal.finish(command(n).id, succeeded());
+    }
+    sync(&journal);
+    drop(journal);
+    let whole = std::fs::read(place.path()).expect("the file");
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % below as u64).expect("small")
+    };
+    for round in 0..48 {
+        let mut bytes = whole.clone();
+        match round % 4 {
+            0 => bytes.truncate(next(whole.len())),
+            1 => bytes[next(512)] ^= 1 << next(8),
+            2 => bytes[next(whole.len())] ^= 1 << next(8),
+            _ => {
+                let from = next(whole.len() - 4096);
+                bytes[from..from + 4096].fill(0);
+            }
+        }
+        std::fs::write(place.path(), &bytes).expect("written");
+        let (journal, _) = place.open();
+        sync(&journal);
+    }
 }
 
 #[test]

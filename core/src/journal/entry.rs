@@ -71,7 +71,7 @@ impl Entry {
             sequence: stored.sequence,
             accepted_at: stored.accepted_at,
             running: stored.attempt.map(|attempt| (attempt.at, attempt.number)),
-            checkpoint: stored.checkpoint,
+            checkpoint: stored.checkpoint.filter(|_| !ended),
             outcome: stored.outcome,
             ..Self::with(
                 accepted,
@@ -218,6 +218,7 @@ impl Entry {
         self.outcome = Some(Arc::clone(&outcome));
         self.ended = revision;
         self.progress = None;
+        self.checkpoint = None;
         Some(outcome)
     }
 }

@@ -168,8 +168,17 @@ impl State {
 
 fn read(path: &Path, limits: JournalLimits) -> Result<(Disk, Vec<Stored>), JournalError> {
     let disk = Disk::open(path, limits)?;
-    let stored = disk.stored()?;
-    Ok((disk, stored))
+    let stored = disk.stored().and_then(|stored| {
+        disk.crashes()?;
+        Ok(stored)
+    });
+    match stored {
+        Ok(stored) => Ok((disk, stored)),
+        Err(error) => {
+            disk.close();
+            Err(error)
+        }
+    }
 }
 
 /// The first writes of this life, and the crashes that are counted so far.
@@ -180,9 +189,11 @@ fn beginning(
 ) -> Result<(Vec<Write>, BTreeMap<String, u32>), JournalError> {
     let boot = crashes::boot();
     let end = crashes::last_end(disk.note(crashes::LIFE)?.as_deref(), &boot);
+    let mut record = disk.crashes()?;
+    // Those that the last life began, and not those that it only found.
     let running: BTreeSet<String> = stored
         .iter()
-        .filter(|stored| stored.outcome.is_none())
+        .filter(|stored| stored.outcome.is_none() && stored.life == record.lives)
         .filter_map(|stored| stored.attempt.as_ref())
         .map(|attempt| attempt.plugin.to_string())
         .collect();
@@ -197,8 +208,9 @@ fn beginning(
             "the worker did not end in an orderly way"
         );
     }
-    let mut record = disk.crashes()?;
     crashes::count(&mut record, end, &running);
+    record.lives += 1;
+    disk.set_life(record.lives);
     let mut writes = vec![
         Write::Note(CRASHES.to_owned(), Some(record.encode_to_vec())),
         Write::Note(crashes::LIFE.to_owned(), Some(boot)),

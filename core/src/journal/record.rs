@@ -49,6 +49,9 @@ pub(super) struct AttemptRecord {
     effect: u32,
     #[prost(string, tag = "4")]
     plugin: String,
+    /// As [`CrashesRecord::lives`] was then.
+    #[prost(uint64, tag = "5")]
+    pub(super) life: u64,
 }
 
 /// An outcome that was not acknowledged yet.
@@ -113,6 +116,9 @@ struct ErrorRecord {
 pub(super) struct CrashesRecord {
     #[prost(btree_map = "string, uint32", tag = "1")]
     pub(super) plugins: std::collections::BTreeMap<String, u32>,
+    /// Of the worker, with this file.
+    #[prost(uint64, tag = "2")]
+    pub(super) lives: u64,
 }
 
 impl AcceptedRecord {
@@ -151,9 +157,10 @@ impl AcceptedRecord {
     }
 }
 
-impl From<&Attempt> for AttemptRecord {
-    fn from(attempt: &Attempt) -> Self {
+impl AttemptRecord {
+    pub(super) fn new(attempt: &Attempt, life: u64) -> Self {
         Self {
+            life,
             number: attempt.number,
             started_at: Some(attempt.at.into()),
             effect: effect_number(attempt.effect),

@@ -2,11 +2,9 @@
 
 use std::{
     collections::{BTreeMap, hash_map},
-    sync::Arc,
+    sync::{Arc, mpsc},
     time::{Duration, Instant, SystemTime},
 };
-
-use bytes::Bytes;
 
 use super::{
     Acceptance, Attempt, Ending, JournalCounters, JournalLimits,
@@ -21,6 +19,9 @@ use crate::{
 
 /// Called when what it waits for is written.
 pub(super) type Then = Box<dyn FnOnce() + Send>;
+
+/// Told when what it waits for is written, and dropped where it is not.
+pub(super) type Waiter = mpsc::Sender<()>;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -48,6 +49,8 @@ pub(super) struct State {
 pub(super) struct Staged {
     pub(super) writes: Vec<Write>,
     pub(super) thens: Vec<Then>,
+    /// Those who wait for notes and checkpoints.
+    pub(super) waiters: Vec<Waiter>,
     /// Somebody waits for them.
     pub(super) urgent: bool,
     /// When the oldest of them was staged.
@@ -125,7 +128,12 @@ impl State {
         let in_trouble = match remembered {
             Ok(None) => self.staged.as_ref().is_some_and(|staged| staged.in_trouble),
             Ok(Some(first)) => return self.accept_again(command, &first),
-            // Whether it ran cannot be known.
+            // Whether it ran cannot be known: one that was sent before is left
+            // until it can, and not said to be rejected.
+            Err(_) if command.delivery > 1 && !reserved => {
+                self.counters.dropped += 1;
+                return Acceptance::Dropped;
+            }
             Err(_) => true,
         };
         let room = if reserved { RESERVED } else { 0 };
@@ -345,18 +353,23 @@ impl Staged {
         self.count
     }
 
-    /// Stages a note and what is to follow it.
-    pub(super) fn note(&mut self, name: &str, value: Option<&[u8]>, then: Then) {
-        self.push(Write::Note(name.to_owned(), value.map(<[u8]>::to_vec)));
-        self.thens.push(then);
+    /// Stages a note or a checkpoint, which somebody waits for, unless the disk
+    /// refuses what is staged: whoever is told that it is not written must not
+    /// find it written later.
+    pub(super) fn push_awaited(&mut self, write: Write, waiter: Waiter) {
+        if self.in_trouble {
+            return;
+        }
+        self.push(write);
+        self.waiters.push(waiter);
         self.urgent = true;
     }
 
-    /// Stages a checkpoint and what is to follow it.
-    pub(super) fn checkpoint(&mut self, id: CommandId, data: Bytes, then: Then) {
-        self.push(Write::Checkpoint(id, data));
-        self.thens.push(then);
-        self.urgent = true;
+    /// Takes note that the disk refuses what is staged.
+    pub(super) fn refuse(&mut self) {
+        self.in_trouble = true;
+        self.writes.retain(|write| !write.is_awaited());
+        self.waiters.clear();
     }
 }
 

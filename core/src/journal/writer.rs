@@ -13,7 +13,7 @@ use std::{
 use super::{
     Shared,
     disk::{Disk, Write},
-    state::{State, Then},
+    state::{State, Then, Waiter},
 };
 use crate::{kill_point::kill_point, lifecycle::chain, unpoisoned::lock};
 
@@ -37,6 +37,7 @@ pub(super) struct Writer {
 struct Batch {
     writes: Vec<Write>,
     thens: Vec<Then>,
+    waiters: Vec<Waiter>,
     last: u64,
 }
 
@@ -73,7 +74,7 @@ impl Drop for Writer {
 impl Shared {
     /// Waits for a batch and writes it. False once there will be no more.
     fn write_next(&self, disk: &Disk) -> bool {
-        let Some(batch) = self.gather() else {
+        let Some(mut batch) = self.gather() else {
             return false;
         };
         kill_point!("journal.committing");
@@ -85,8 +86,10 @@ impl Shared {
                 tracing::error!("{trouble}; new commands are refused until it can");
                 self.trouble.send_replace(Some(trouble));
                 if let Some(staged) = &mut lock(&self.state).staged {
-                    staged.in_trouble = true;
+                    staged.refuse();
                 }
+                batch.writes.retain(|write| !write.is_awaited());
+                batch.waiters.clear();
             }
             if self.is_closing_after(RETRY) {
                 tracing::error!(
@@ -108,6 +111,10 @@ impl Shared {
             self.trouble.send_replace(None);
         }
         self.changed.notify_waiters();
+        for waiter in batch.waiters {
+            // Whoever waits may have given up.
+            let _ = waiter.send(());
+        }
         for then in batch.thens {
             then();
         }
@@ -136,6 +143,7 @@ impl Shared {
                     return Some(Batch {
                         writes: std::mem::take(&mut staged.writes),
                         thens: std::mem::take(&mut staged.thens),
+                        waiters: std::mem::take(&mut staged.waiters),
                         last: staged.count,
                     });
                 }
