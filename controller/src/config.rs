@@ -13,7 +13,7 @@ use std::{
 
 pub use reader::{ConfigError, Fault};
 
-use crate::Settings;
+use crate::{Settings, retention::Retention};
 
 /// Everything that can be set.
 #[derive(Debug, Clone)]
@@ -85,6 +85,7 @@ impl Default for Settings {
             // behind one address that all come back at once.
             attestations_per_minute: 600,
             config_push_roles: Vec::new(),
+            retention: Retention::default(),
         }
     }
 }

@@ -15,7 +15,9 @@ use crate::{
     auth::{Attempts, Challenges, NodeTokens, TokenError},
     directory::Directory,
     layers::{LayerStack, Layers},
+    retention::Retention,
     status::internal,
+    storage::Storage,
     store::{NewEvent, SharedStore, StoreError},
     time,
     watch::Watchers,
@@ -45,6 +47,8 @@ pub struct Settings {
     pub attestations_per_minute: u32,
     /// Roles whose nodes may push config to other nodes.
     pub config_push_roles: Vec<String>,
+    /// What is kept of what is over.
+    pub retention: Retention,
 }
 
 /// Shared by all services.
@@ -58,6 +62,7 @@ pub struct Controller {
     pub(crate) attempts: Attempts,
     pub(crate) layers: Layers,
     pub(crate) watchers: Arc<Watchers>,
+    pub(crate) storage: Storage,
     /// Ends sessions and watches, in that order of urgency, before the server.
     pub(crate) stopping: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -107,6 +112,7 @@ impl Controller {
             attempts: Attempts::new(settings.attestations_per_minute),
             layers: Layers::new(LayerStack { revision, layers }),
             watchers: Arc::default(),
+            storage: Storage::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
             started: Instant::now(),
@@ -153,6 +159,7 @@ impl Controller {
             message,
         };
         if let Err(error) = self.store.append_event(&event).await {
+            self.storage.blame(&error);
             tracing::error!(kind, %error, "an event could not be written");
         }
     }

@@ -19,10 +19,12 @@ mod layers;
 mod operator;
 mod outcome;
 mod queue;
+mod retention;
 mod rollout;
 mod server;
 mod session;
 mod status;
+mod storage;
 pub mod store;
 mod sweeper;
 pub mod time;
@@ -30,4 +32,5 @@ mod watch;
 
 pub use config::Config;
 pub use controller::Settings;
+pub use retention::Retention;
 pub use server::{Server, StartError};

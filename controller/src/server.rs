@@ -8,13 +8,16 @@ mod transport;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use aegis_proto::{
-    FILE_DESCRIPTOR_SET, cluster::v1::node_cluster_service_server::NodeClusterServiceServer,
-    limits::MAX_MESSAGE_BYTES, operator::v1::operator_service_server::OperatorServiceServer,
-    worker::v1::worker_session_server::WorkerSessionServer,
+    FILE_DESCRIPTOR_SET,
+    cluster::v1::node_cluster_service_server::NodeClusterServiceServer,
+    limits::MAX_MESSAGE_BYTES,
+    operator::v1::operator_service_server::{self, OperatorServiceServer},
+    worker::v1::worker_session_server::{self, WorkerSessionServer},
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{service::interceptor::InterceptedService, transport::server::TcpIncoming};
+use tonic_health::server::{HealthReporter, health_reporter};
 
 use data_dir::DataDir;
 pub use error::StartError;
@@ -27,6 +30,7 @@ use crate::{
     operator::{Gate, OperatorApi},
     rollout,
     session::SessionApi,
+    storage,
     store::SqliteStore,
     sweeper,
 };
@@ -34,6 +38,13 @@ use crate::{
 /// Bytes of one answer to an operator: a list of many nodes is larger than any
 /// message between a node and its controller.
 const MAX_OPERATOR_ANSWER: usize = 64 * 1024 * 1024;
+
+/// Whose health depends on the disk; the empty name is the controller's own.
+const NEED_DISK: [&str; 3] = [
+    "",
+    worker_session_server::SERVICE_NAME,
+    operator_service_server::SERVICE_NAME,
+];
 
 /// How long calls that are under way may take at the end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -99,7 +110,12 @@ impl Server {
         if let Some(tls) = tls {
             builder = builder.tls_config(tls).map_err(StartError::Tls)?;
         }
-        let router = routes(&mut builder, &controller, operator_token).await?;
+        let (reporter, health) = health_reporter();
+        let router = routes(&mut builder, &controller, operator_token, &reporter)
+            .await?
+            .add_service(health);
+        let watch = storage::watch(Arc::clone(&controller), reporter, NEED_DISK.to_vec());
+        controller.tasks.spawn(watch);
 
         let listening = CancellationToken::new();
         let stopped = listening.clone().cancelled_owned();
@@ -181,6 +197,7 @@ async fn routes(
     builder: &mut tonic::transport::Server,
     controller: &Arc<Controller>,
     operator_token: OperatorToken,
+    reporter: &HealthReporter,
 ) -> Result<tonic::transport::server::Router, StartError> {
     let cluster = NodeClusterServiceServer::new(ClusterApi::new(Arc::clone(controller)))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -195,7 +212,6 @@ async fn routes(
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let (reporter, health) = tonic_health::server::health_reporter();
     reporter
         .set_serving::<NodeClusterServiceServer<ClusterApi>>()
         .await;
@@ -206,7 +222,6 @@ async fn routes(
         .set_serving::<OperatorServiceServer<OperatorApi>>()
         .await;
     Ok(builder
-        .add_service(health)
         .add_service(reflection)
         .add_service(cluster)
         .add_service(session)

@@ -28,7 +28,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use batch::Batch;
 use greeting::Greeting;
@@ -165,6 +165,11 @@ impl Session {
             }
             ours
         };
+        if let Err(status) = &ended
+            && status.code() == Code::ResourceExhausted
+        {
+            self.controller.storage.suspect();
+        }
         if vacated {
             self.controller.directory.tell(self.node.id);
             let why = match &ended {
@@ -213,10 +218,9 @@ impl Session {
                 message = inbound.message() => match message? {
                     Some(message) => {
                         let batch = Batch::of(message, inbound).await;
-                        let over = batch.over;
-                        self.take_all(batch).await?;
-                        if over {
-                            return Ok(());
+                        self.take_all(batch.messages).await?;
+                        if let Some(end) = batch.end {
+                            return end;
                         }
                     }
                     None => return Ok(()),

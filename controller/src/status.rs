@@ -8,6 +8,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{auth::TokenError, store::StoreError};
 
+/// When to try again what found no room on the disk.
+const STORAGE_RETRY: Duration = Duration::from_secs(5);
+
 /// A refusal with a stable reason.
 pub fn refuse(code: Code, reason: &str, message: impl Into<String>) -> Status {
     let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
@@ -36,7 +39,18 @@ pub fn internal(fault: &(dyn Error + 'static)) -> Status {
 
 impl From<StoreError> for Status {
     fn from(error: StoreError) -> Self {
-        internal(&error)
+        match &error {
+            StoreError::Full(cause) => {
+                tracing::warn!(%cause, "a call was refused for want of room on the disk");
+                slow_down(
+                    "the controller can't write it down: the disk of its database is full or \
+                     failing; make room in its data directory, then try again",
+                    STORAGE_RETRY,
+                )
+            }
+            StoreError::Closed => Status::unavailable("the controller is stopping; try again"),
+            _ => internal(&error),
+        }
     }
 }
 

@@ -39,7 +39,13 @@ use crate::time::Millis;
 pub type SharedStore = Arc<dyn Store>;
 
 /// Everything that lasts.
-pub trait Store: Nodes + EnrolmentTokens + Commands + Groups + Layers + Log {}
+#[tonic::async_trait]
+pub trait Store: Nodes + EnrolmentTokens + Commands + Groups + Layers + Log {
+    /// Writes something small, to see whether the disk takes it.
+    async fn probe(&self) -> Result<(), StoreError>;
+    /// Bytes that it fills, without what it has freed.
+    async fn size(&self) -> Result<u64, StoreError>;
+}
 
 /// Nodes and their pinned keys; small facts about the cluster itself.
 #[tonic::async_trait]
@@ -135,8 +141,11 @@ pub trait Log: Send + Sync + 'static {
         limit: u32,
         node: Option<NodeId>,
     ) -> Result<Vec<EventRecord>, StoreError>;
-    /// Forgets all but the newest `keep` events.
-    async fn prune_events(&self, keep: u32) -> Result<(), StoreError>;
+    /// Forgets up to `most` events that are older than this time, or that are
+    /// not among the newest `keep`; oldest first. Returns how many.
+    async fn prune_events(&self, before: Millis, keep: u32, most: u32) -> Result<u32, StoreError>;
+    /// As [`Log::prune_events`].
+    async fn prune_audit(&self, before: Millis, keep: u32, most: u32) -> Result<u32, StoreError>;
     /// Adds an audit entry by itself, as for a refused call.
     async fn append_audit(&self, audit: &NewAudit) -> Result<(), StoreError>;
     /// As [`Log::events`].

@@ -1,14 +1,11 @@
 //! What time does by itself: nodes go missing, queued commands expire, open
-//! challenges and old events are forgotten.
+//! challenges and what is past its retention are forgotten.
 
 use std::{sync::Arc, time::Instant};
 
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{controller::Controller, store::StoreError, time};
-
-/// Events that are kept.
-const KEPT_EVENTS: u32 = 100_000;
 
 /// Commands that expire in one transaction.
 const EXPIRED_AT_ONCE: u32 = 500;
@@ -23,6 +20,7 @@ pub async fn run(controller: Arc<Controller>) {
             _ = ticks.tick() => {}
         }
         if let Err(error) = sweep(&controller).await {
+            controller.storage.blame(&error);
             tracing::error!(%error, "a sweep failed; the next one tries again");
         }
     }
@@ -33,7 +31,7 @@ async fn sweep(controller: &Controller) -> Result<(), StoreError> {
     controller.challenges.sweep(now);
     mark_missing(controller, now).await;
     expire(controller).await?;
-    controller.store.prune_events(KEPT_EVENTS).await
+    controller.prune().await
 }
 
 /// Batch by batch, so that no transaction is long.

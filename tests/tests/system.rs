@@ -33,6 +33,7 @@ mod system {
     }
     /// Processes that are killed, and what is left.
     mod crash {
+        mod controller_disk_is_full;
         mod controller_is_killed;
         mod quarantine;
         mod worker_disk_is_full;

@@ -6,7 +6,7 @@ use super::{
     Config, LogFormat, TOKEN_TTL, Tls,
     reader::{Fault, Reader, Section},
 };
-use crate::auth::role_name;
+use crate::{Retention, auth::role_name};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -31,6 +31,9 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Fault>> {
             &mut config.settings.config_push_roles,
             |value| value.strings()?.into_iter().map(known_role).collect(),
         );
+    });
+    reader.section("retention", |section| {
+        retention(section, &mut config.settings.retention);
     });
     reader.section("log", |section| {
         section.set("level", &mut config.log_level, |value| value.string());
@@ -124,6 +127,27 @@ fn lifecycle(section: &mut Section<'_, '_>, config: &mut Config) {
     }
 }
 
+fn retention(section: &mut Section<'_, '_>, retention: &mut Retention) {
+    type Read<'v, 't> = super::reader::Value<'v, 't>;
+    // Long enough for whoever asks what became of a command.
+    let age = |value: &Read<'_, '_>| value.duration(Duration::from_secs(60), 3650 * DAY);
+    let count = |low: i64| {
+        move |value: &Read<'_, '_>| match value.integer()? {
+            n if (low..=100_000_000).contains(&n) => {
+                u32::try_from(n).map_err(|error| error.to_string())
+            }
+            n => Err(format!("{n} is not from {low} to 100000000")),
+        }
+    };
+    section.set("commands_for", &mut retention.commands_for, age);
+    section.set("commands", &mut retention.commands, count(100));
+    section.set("database_mib", &mut retention.database_mib, count(16));
+    section.set("events_for", &mut retention.events_for, age);
+    section.set("events", &mut retention.events, count(100));
+    section.set("audit_for", &mut retention.audit_for, age);
+    section.set("audit", &mut retention.audit, count(100));
+}
+
 fn known_role(name: String) -> Result<String, String> {
     use aegis_proto::cluster::v1::NodeRole;
     let roles = [
@@ -180,6 +204,16 @@ mod tests {
             "{}",
             faults[0].message
         );
+    }
+
+    #[test]
+    fn what_is_kept_has_a_lower_bound() {
+        let config = parse("[retention]\ncommands_for = \"7d\"\naudit = 100\n").expect("valid");
+        assert_eq!(config.settings.retention.commands_for, 7 * DAY);
+        assert_eq!(config.settings.retention.audit, 100);
+        let faults = parse("[retention]\ncommands_for = \"1s\"\ncommands = 0\nevents = -1\n")
+            .expect_err("faulty");
+        assert_eq!(faults.len(), 3);
     }
 
     #[test]

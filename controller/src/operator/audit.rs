@@ -45,6 +45,11 @@ impl Controller {
     ) -> Result<T, Status> {
         let result = change.await;
         if let Err(status) = &result
+            && status.code() == Code::ResourceExhausted
+        {
+            self.storage.suspect();
+        }
+        if let Err(status) = &result
             && let Err(error) = self.store.append_audit(&call.entry(status.code())).await
         {
             tracing::error!(action = call.action, %error, "a refused call could not be audited");

@@ -17,8 +17,8 @@ const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// At least one message.
 pub(super) struct Batch {
     pub messages: Vec<WorkerMessage>,
-    /// The node has said its last.
-    pub over: bool,
+    /// How the stream ended behind them, where it did.
+    pub end: Option<Result<(), Status>>,
 }
 
 impl Batch {
@@ -35,10 +35,11 @@ impl Batch {
                     bytes += message.encoded_len();
                     messages.push(message);
                 }
-                Poll::Ready(_) => {
+                Poll::Ready(end) => {
+                    let end = end.map_or(Ok(()), |end| end.map(drop));
                     return Self {
                         messages,
-                        over: true,
+                        end: Some(end),
                     };
                 }
                 Poll::Pending => break,
@@ -46,7 +47,7 @@ impl Batch {
         }
         Self {
             messages,
-            over: false,
+            end: None,
         }
     }
 }
@@ -103,22 +104,24 @@ mod tests {
         let batch = Batch::of(message(0), &mut inbound).await;
         let all: Vec<_> = (0..5).map(message).collect();
         assert_eq!(batch.messages, all);
-        assert!(!batch.over);
+        assert!(batch.end.is_none());
     }
 
     #[tokio::test]
     async fn a_batch_is_bounded_and_says_where_the_node_ended() {
         let mut inbound = arrived((0..1000).map(|n| Ok(message(n))));
         let batch = Batch::of(message(0), &mut inbound).await;
-        assert_eq!((batch.messages.len(), batch.over), (MOST, false));
+        assert_eq!((batch.messages.len(), batch.end.is_none()), (MOST, true));
 
         let mut inbound = arrived([Ok(message(1)), Err(Status::aborted("cut"))]);
         let batch = Batch::of(message(0), &mut inbound).await;
-        assert_eq!((batch.messages.len(), batch.over), (2, true));
+        assert_eq!(batch.messages.len(), 2);
+        batch.end.expect("an end").expect_err("a cut");
 
         let mut inbound = arrived([]);
         inbound.ends = true;
         let batch = Batch::of(message(0), &mut inbound).await;
-        assert_eq!((batch.messages.len(), batch.over), (1, true));
+        assert_eq!(batch.messages.len(), 1);
+        batch.end.expect("an end").expect("an orderly one");
     }
 }

@@ -112,8 +112,15 @@ impl Controller {
         let features = std::mem::take(&mut hello.features);
         hello.challenge.clear();
         let config = bounded(hello.config.take().unwrap_or_default());
-        self.store.set_facts(node.id, &hello).await?;
-        self.store.set_config_status(node.id, &config).await?;
+        // Written only where they are news: a fleet that comes back all at once,
+        // or to a disk without room, has little to write.
+        let known = node.record();
+        if known.facts.as_ref() != Some(&hello) {
+            self.store.set_facts(node.id, &hello).await?;
+        }
+        if known.config_status.as_ref() != Some(&config) {
+            self.store.set_config_status(node.id, &config).await?;
+        }
         node.amend(|record| {
             record.facts = Some(hello.clone());
             record.config_status = Some(config.clone());

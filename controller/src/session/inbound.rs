@@ -4,13 +4,13 @@ use aegis_proto::{
     CommandId,
     limits::MAX_CHUNK_BYTES,
     worker::v1::{
-        CommandUpdate, ConfigStatus, InventoryChange, command_update::Update,
+        CommandUpdate, ConfigStatus, InventoryChange, WorkerMessage, command_update::Update,
         worker_message::Message,
     },
 };
 use tonic::Status;
 
-use super::{Session, batch::Batch, receipt};
+use super::{Session, receipt};
 use crate::{
     command::Step, config_status::bounded, directory::Pulse, kill_point::kill_point, store::Finish,
 };
@@ -27,9 +27,9 @@ struct Told {
 }
 
 impl Session {
-    pub(super) async fn take_all(&mut self, batch: Batch) -> Result<(), Status> {
+    pub(super) async fn take_all(&mut self, messages: Vec<WorkerMessage>) -> Result<(), Status> {
         let mut told = Told::default();
-        for message in batch.messages {
+        for message in messages {
             match message.message {
                 Some(Message::Heartbeat(heartbeat)) => {
                     let pulse = Pulse::from(heartbeat);

@@ -84,6 +84,13 @@ pub trait Commands: Send + Sync + 'static {
     /// Expires up to `limit` queued commands whose `start_by` has passed, and
     /// returns their ids.
     async fn expire(&self, now: Millis, limit: u32) -> Result<Vec<CommandId>, StoreError>;
+    /// When the newest of those ended that are more than `keep`; `None` where
+    /// there are no more.
+    async fn ended_beyond(&self, keep: u32) -> Result<Option<Millis>, StoreError>;
+    /// Forgets up to `most` commands that ended before this time, oldest first,
+    /// with the request ids of submissions of which nothing is left. Returns how
+    /// many.
+    async fn prune_commands(&self, before: Millis, most: u32) -> Result<u32, StoreError>;
 }
 
 /// The commands of one call.

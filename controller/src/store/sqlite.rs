@@ -23,9 +23,11 @@ use std::{
 };
 
 use sqlx::{
-    SqlitePool,
+    Row, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+
+use uuid::Uuid;
 
 use committer::Committer;
 use transaction::Write;
@@ -113,7 +115,31 @@ impl SqliteStore {
     }
 }
 
-impl Store for SqliteStore {}
+#[tonic::async_trait]
+impl Store for SqliteStore {
+    async fn probe(&self) -> Result<(), StoreError> {
+        let mut tx = self.durable().await?;
+        // Another value each time, or nothing would be written.
+        sqlx::query(
+            "INSERT INTO meta (name, value) VALUES ('probe', $1) \
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .bind(Uuid::new_v4().as_bytes().to_vec())
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn size(&self) -> Result<u64, StoreError> {
+        let row = sqlx::query(
+            "SELECT (page_count - freelist_count) * page_size AS size \
+             FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()",
+        )
+        .fetch_one(&self.read)
+        .await?;
+        Ok(u64::try_from(row.try_get::<i64, _>("size")?).unwrap_or(0))
+    }
+}
 
 /// The database holds the signing key. SQLite gives its other files the mode
 /// of the main one.

@@ -62,6 +62,7 @@ macro_rules! queued {
 
 mod due;
 mod parts;
+mod prune;
 
 use parts::{advance_one, earlier, end, fetch};
 pub(super) use parts::{end_all, finish_one, insert_all, insert_new};
@@ -377,5 +378,20 @@ impl Commands for SqliteStore {
         tx.commit().await?;
         kill_point!("expire.committed");
         Ok(expired)
+    }
+
+    async fn ended_beyond(&self, keep: u32) -> Result<Option<Millis>, StoreError> {
+        let row = sqlx::query(
+            "SELECT ended_at FROM commands WHERE ended_at IS NOT NULL \
+             ORDER BY ended_at DESC LIMIT 1 OFFSET $1",
+        )
+        .bind(keep)
+        .fetch_optional(&self.read)
+        .await?;
+        Ok(row.map(|row| row.try_get("ended_at")).transpose()?)
+    }
+
+    async fn prune_commands(&self, before: Millis, most: u32) -> Result<u32, StoreError> {
+        prune::prune(self.relaxed().await?, before, most).await
     }
 }

@@ -1,10 +1,13 @@
 //! Events and the audit log.
 
 use aegis_proto::NodeId;
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
 
 use super::{SqliteStore, rows};
-use crate::store::{AuditRecord, EventRecord, Log, NewAudit, NewEvent, StoreError};
+use crate::{
+    store::{AuditRecord, EventRecord, Log, NewAudit, NewEvent, StoreError},
+    time::Millis,
+};
 
 #[tonic::async_trait]
 impl Log for SqliteStore {
@@ -53,13 +56,44 @@ impl Log for SqliteStore {
             .collect()
     }
 
-    async fn prune_events(&self, keep: u32) -> Result<(), StoreError> {
+    async fn prune_events(&self, before: Millis, keep: u32, most: u32) -> Result<u32, StoreError> {
         let mut tx = self.relaxed().await?;
-        sqlx::query("DELETE FROM events WHERE event_id <= (SELECT MAX(event_id) FROM events) - $1")
-            .bind(keep)
+        let oldest = sqlx::query(
+            "SELECT event_id AS id, at, (SELECT MAX(event_id) FROM events) AS newest \
+             FROM events ORDER BY event_id LIMIT $1",
+        )
+        .bind(most)
+        .fetch_all(&mut *tx)
+        .await?;
+        let Some((last, count)) = over(&oldest, before, keep)? else {
+            return Ok(0);
+        };
+        sqlx::query("DELETE FROM events WHERE event_id <= $1")
+            .bind(last)
             .execute(&mut *tx)
             .await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(count)
+    }
+
+    async fn prune_audit(&self, before: Millis, keep: u32, most: u32) -> Result<u32, StoreError> {
+        let mut tx = self.relaxed().await?;
+        let oldest = sqlx::query(
+            "SELECT audit_id AS id, at, (SELECT MAX(audit_id) FROM audit) AS newest \
+             FROM audit ORDER BY audit_id LIMIT $1",
+        )
+        .bind(most)
+        .fetch_all(&mut *tx)
+        .await?;
+        let Some((last, count)) = over(&oldest, before, keep)? else {
+            return Ok(0);
+        };
+        sqlx::query("DELETE FROM audit WHERE audit_id <= $1")
+            .bind(last)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(count)
     }
 
     async fn append_audit(&self, audit: &NewAudit) -> Result<(), StoreError> {
@@ -103,4 +137,18 @@ pub(super) async fn insert_audit(
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// Of the oldest lines, the last that is over its bounds, and how many are. A
+/// line behind one that stays stays too: the clock may have been set back.
+fn over(oldest: &[SqliteRow], before: Millis, keep: u32) -> Result<Option<(i64, u32)>, StoreError> {
+    let mut over = None;
+    for (count, row) in (1..).zip(oldest) {
+        let (id, newest): (i64, i64) = (row.try_get("id")?, row.try_get("newest")?);
+        if row.try_get::<Millis, _>("at")? >= before && id > newest.saturating_sub(keep.into()) {
+            break;
+        }
+        over = Some((id, count));
+    }
+    Ok(over)
 }
