@@ -10,6 +10,10 @@ use crate::{
     config::{is_name, parse_duration, parse_log_filter},
 };
 
+/// The command that brings the next config. A pushed one that could turn it off
+/// would be the node's last.
+const WAY_BACK: &str = "push-config";
+
 /// What a pushed config sets of the worker itself. Strict: an unknown key is
 /// an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -58,10 +62,15 @@ impl WorkerSettings {
             )
         };
         let settings = Self::deserialize(worker).map_err(|error| invalid(error.to_string()))?;
-        match settings.handlers.keys().find(|name| !is_name(name)) {
-            Some(name) => Err(invalid(format!("{name:?} is no name of a command"))),
-            None => Ok(settings),
+        if let Some(name) = settings.handlers.keys().find(|name| !is_name(name)) {
+            return Err(invalid(format!("{name:?} is no name of a command")));
         }
+        if settings.handlers.contains_key(WAY_BACK) {
+            return Err(invalid(format!(
+                "handlers.{WAY_BACK} is for the node's own file: no other config could come after"
+            )));
+        }
+        Ok(settings)
     }
 }
 

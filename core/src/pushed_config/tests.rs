@@ -246,6 +246,10 @@ fn what_the_node_cannot_take_is_refused_before_anything_changes() {
             "concurrency",
             json!({ "worker": { "handlers": { "greet": { "concurrency": 0 } } } }),
         ),
+        (
+            "the way back",
+            json!({ "worker": { "handlers": { "push-config": { "enabled": false } } } }),
+        ),
         ("plugin", json!({ "plugins": { "gamma": {} } })),
         ("shape", json!({ "plugins": { "alpha": 1 } })),
         ("size", json!({ "other": "x".repeat(1 << 20) })),
