@@ -505,11 +505,9 @@ impl Shared {
     /// journal.
     fn let_go(&self) {
         self.close_intake();
-        let timers = self.timers.take();
-        let live = std::mem::take(&mut *lock(&self.live));
-        let queued = self.lanes.take_queued();
+        self.forget_calls();
         // With no lock held: the last of them may hold much else.
-        drop((timers, live, queued));
+        drop((self.timers.take(), self.lanes.take_queued()));
     }
 
     /// Has the plugins' hosts forget calls that were given up on, so that a

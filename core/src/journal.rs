@@ -355,13 +355,18 @@ impl Journal {
     }
 
     /// Writes everything that is staged and that this life of the worker ended
-    /// in an orderly way. Blocks.
+    /// as it was told to, and closes the file: nothing is written any more.
+    /// Blocks.
     ///
     /// # Errors
     ///
-    /// It cannot be written now.
+    /// It cannot be written now, or was closed before.
     pub fn close(&self) -> Result<(), JournalError> {
-        self.set_note(crashes::LIFE, None)
+        let written = self.set_note(crashes::LIFE, None);
+        if let Some(writer) = &self.writer {
+            writer.end();
+        }
+        written
     }
 
     fn write_through(&self, stage: impl FnOnce(&mut State, Waiter)) -> Result<(), JournalError> {

@@ -73,6 +73,8 @@ pub struct WorkerLifecycle {
     health: watch::Sender<Health>,
     metrics: Option<Listener>,
     door: Option<Door>,
+    /// Dropped last.
+    end: CloseAtEnd,
 }
 
 impl WorkerLifecycle {
@@ -128,6 +130,19 @@ impl WorkerLifecycle {
     /// The plugins and handlers that were found.
     pub fn inventory(&self) -> watch::Receiver<Arc<Inventory>> {
         self.inventory.subscribe()
+    }
+}
+
+/// Closes the journal when the worker is dropped: no plugin is to blame for
+/// that, and one that runs on must not keep the file from the next worker.
+struct CloseAtEnd(Journal);
+
+impl Drop for CloseAtEnd {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // It may have ended, and been closed, in an orderly way.
+            let _ = self.0.close();
+        }
     }
 }
 

@@ -228,6 +228,10 @@ impl State {
         let Some(staged) = self.staged.as_mut().filter(|_| !written) else {
             return Some(then);
         };
+        if staged.closing {
+            // It will never be written, and so never begin.
+            return None;
+        }
         staged.push(Write::Attempt(id, attempt.clone()));
         staged.thens.push(then);
         staged.urgent = true;

@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    sync::{Arc, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle, ThreadId},
     time::{Duration, Instant},
 };
@@ -26,11 +26,11 @@ pub(super) const LAZY_WRITES: usize = 512;
 /// Between two attempts to write to a disk that refuses.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Owns the thread: dropping it writes what is staged and ends it.
+/// Owns the thread: dropping it [ends](Writer::end) it.
 #[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     id: ThreadId,
 }
 
@@ -46,27 +46,55 @@ impl Writer {
         let own = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("aegis-journal".into())
-            .spawn(move || while own.write_next(&disk) {})?;
+            .spawn(move || {
+                let own = Ended(own);
+                while own.0.write_next(&disk) {}
+            })?;
         Ok(Self {
             shared,
             id: thread.thread().id(),
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
         })
     }
-}
 
-impl Drop for Writer {
-    fn drop(&mut self) {
+    /// Writes what is staged and closes the file. Blocks.
+    pub(super) fn end(&self) {
         if let Some(staged) = &mut lock(&self.shared.state).staged {
             staged.closing = true;
         }
         self.shared.staged.notify_all();
         // What the thread itself calls may hold the last handle.
-        if let Some(thread) = self.thread.take()
-            && thread::current().id() != self.id
+        if thread::current().id() != self.id
+            && let Some(thread) = lock(&self.thread).take()
         {
             // A panic of the thread was reported where it happened.
             let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Whatever ended the thread: nothing is written after it, and nobody waits for
+/// it in vain.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if let Some(staged) = &mut lock(&self.0.state).staged {
+            staged.refuse();
+        }
+        // Handles of it may be held for as long as some handler runs.
+        if let Some(disk) = &self.0.disk {
+            disk.close();
+        }
+        if thread::panicking() {
+            let trouble = "the journal's thread panicked: restart the worker";
+            self.0.trouble.send_replace(Some(trouble.to_owned()));
         }
     }
 }

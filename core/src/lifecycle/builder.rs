@@ -6,7 +6,7 @@ use aegis_proto::cluster::v1::NodeRole;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{BuildError, Health, WorkerLifecycle, steps};
+use super::{BuildError, CloseAtEnd, Health, WorkerLifecycle, steps};
 use crate::{
     catalog::{Catalog, CatalogOptions, NodeDescription},
     command::HandlerError,
@@ -160,6 +160,7 @@ impl WorkerLifecycleBuilder {
             handlers: catalog.handlers(),
         };
         Ok(WorkerLifecycle {
+            end: CloseAtEnd(journal.clone()),
             journal,
             recovered: recovery.commands,
             config,

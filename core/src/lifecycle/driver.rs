@@ -17,7 +17,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Health, LifecycleError, WorkerLifecycle, chain, local_outcomes,
+    CloseAtEnd, Health, LifecycleError, WorkerLifecycle, chain, local_outcomes,
     machine::{Action, Ended, Event, Machine, Settings},
     probation,
     pulse::Pulse,
@@ -74,6 +74,7 @@ pub(super) struct Driver {
     trouble: String,
     farewell: String,
     seen: Seen,
+    _end: CloseAtEnd,
 }
 
 /// What was said already and is not worth a second line.
@@ -110,6 +111,7 @@ impl Driver {
             health,
             metrics,
             door,
+            end,
         } = lifecycle;
         let dispatcher = Dispatcher::new(
             journal.clone(),
@@ -185,6 +187,7 @@ impl Driver {
             trouble: String::new(),
             farewell: "the worker was told to stop".to_owned(),
             seen: Seen::default(),
+            _end: end,
         })
     }
 

@@ -8,6 +8,7 @@ use super::{Closed, Node, RPC, SessionEvent, wire};
 use crate::{
     client::{ClientError, NodeClusterClient},
     command::{CancelReason, CommandId},
+    dispatch::FixedCommands,
     kill_point::kill_point,
     lifecycle::SessionEnd,
 };
@@ -33,6 +34,10 @@ pub(super) async fn receive(
         };
         match message {
             Message::Command(command) => match wire::command(command) {
+                Ok(command) if FixedCommands::derived(command.id) => tracing::warn!(
+                    id = %command.id,
+                    "left a command under an id of the kind that this worker makes itself"
+                ),
                 Ok(command) => node.commands.take(command).await,
                 // Without an id there is no way to answer.
                 Err(error) => tracing::warn!(%error, "left a command that cannot be answered"),

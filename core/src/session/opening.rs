@@ -17,6 +17,7 @@ use tonic::Streaming;
 use super::{Closed, Inventory, Node, RPC, inbound, wire};
 use crate::{
     client::{ClientError, NodeClusterClient, RPC_DEADLINE},
+    dispatch::FixedCommands,
     facts,
     pushed_config::ConfigState,
 };
@@ -137,6 +138,8 @@ fn hello(node: &Node, challenge: Vec<u8>, inventory: &Inventory, config: &Config
             .journal
             .held()
             .iter()
+            // The controller has no id of the others.
+            .filter(|id| !FixedCommands::derived(**id))
             .map(ToString::to_string)
             .collect(),
         hostname: facts::hostname(),

@@ -1,5 +1,8 @@
 //! The session, from hello to goodbye.
 
+use std::time::Instant;
+
+use aegis_core::lifecycle::WorkerLifecycle;
 use aegis_proto::{
     RECEIPT_PURPOSE,
     cluster::v1::NodeStatus,
@@ -14,7 +17,8 @@ use uuid::Uuid;
 
 use crate::{
     controller::{Controller, Heard, Session},
-    worker::{Worker, state_dir},
+    plugin,
+    worker::{DEADLINE, Worker, config, state_dir},
 };
 
 async fn result(session: &mut Session) -> aegis_proto::worker::v1::CommandResult {
@@ -100,6 +104,48 @@ async fn a_result_is_signed_and_told_again_until_it_is_acknowledged() {
         })
         .await;
     worker.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_worker_whose_future_was_dropped_is_built_again_beside_what_it_left_running() {
+    let mut controller = Controller::start().await;
+    let dir = state_dir();
+    let worker = Worker::start(&controller.endpoint(), &dir);
+    let mut session = controller.session().await;
+    let command = Command {
+        name: "hold".to_owned(),
+        ..unknown_command()
+    };
+    session.say(Down::Command(command.clone())).await;
+    attempt(&mut session, 1).await;
+    worker.drop_future().await;
+    drop(session);
+    // What it held is let go of by other threads.
+    let deadline = Instant::now() + DEADLINE;
+    while let Err(error) = WorkerLifecycle::builder(config(&controller.endpoint(), &dir, ""))
+        .built_in_grants(plugin::PLUGIN, ["node-control"])
+        .build()
+    {
+        assert!(Instant::now() < deadline, "{error}");
+        tokio::task::yield_now().await;
+    }
+    let worker = Worker::start(&controller.endpoint(), &dir);
+    let mut session = controller.session().await;
+    assert_eq!(session.hello.held_command_ids, [command.command_id]);
+    attempt(&mut session, 2).await;
+    worker.drop_future().await;
+}
+
+async fn attempt(session: &mut Session, attempt: u32) {
+    session
+        .until(|message| match message {
+            Up::CommandUpdate(update) => match update.update {
+                Some(Update::Running(running)) if running.attempt == attempt => Some(()),
+                _ => None,
+            },
+            _ => None,
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -238,7 +284,7 @@ async fn the_hello_tells_what_the_node_has() {
             plugin.placement.as_str(),
             plugin.state.as_str()
         ),
-        (crate::plugin::PLUGIN, "built-in", "active")
+        (plugin::PLUGIN, "built-in", "active")
     );
     let names: Vec<&str> = session
         .hello

@@ -75,6 +75,13 @@ impl Worker {
         }
     }
 
+    /// Drops its future, as a program does that has no time for an orderly end.
+    pub async fn drop_future(self) {
+        self.task.abort();
+        let ended = self.task.await;
+        assert!(ended.is_err_and(|error| error.is_cancelled()));
+    }
+
     /// Tells it to stop and waits for its end.
     pub async fn stop(self) -> Result<(), LifecycleError> {
         self.shutdown.send_replace(true);

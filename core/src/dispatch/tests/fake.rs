@@ -86,11 +86,6 @@ impl FakePlugin {
             .is_some()
     }
 
-    /// Lets go of every call.
-    pub(super) fn forget(&self) {
-        self.seen.send_modify(|seen| seen.running.clear());
-    }
-
     pub(super) fn unblock(&self) {
         *lock(&self.unblock.0) = true;
         self.unblock.1.notify_all();

@@ -82,11 +82,10 @@ async fn a_dispatcher_that_is_dropped_lets_go_of_its_journal() {
         command.start_by = Some(SystemTime::now() + Duration::from_secs(3600));
     });
     let shared = Arc::downgrade(&node.dispatcher.shared);
-    let plugin = Arc::clone(&node.plugin);
+    // It runs on, and nobody listens to it.
+    let _plugin = Arc::clone(&node.plugin);
     node.dispatcher.start_intake().expect("a thread");
     drop(node);
-    // What runs goes on, and holds what it tells of itself to.
-    plugin.forget();
     tokio::time::timeout(Duration::from_secs(60), async {
         while shared.strong_count() > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
