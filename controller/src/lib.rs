@@ -23,6 +23,8 @@ mod retention;
 mod rollout;
 mod server;
 mod session;
+#[doc(hidden)]
+pub mod simulation;
 mod status;
 mod storage;
 pub mod store;

@@ -27,7 +27,7 @@ use tokio::{
     sync::{Semaphore, mpsc},
     time::{Instant, sleep_until},
 };
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use batch::Batch;
@@ -79,6 +79,25 @@ impl WorkerSession for SessionApi {
         if self.controller.stopping.is_cancelled() {
             return Err(Status::unavailable("the controller is stopping; try again"));
         }
+        self.serve(request.into_inner())
+            .map(|messages| Response::new(ReceiverStream::new(messages)))
+    }
+}
+
+/// What a node says, from the network or a simulation.
+pub(crate) trait Inbound:
+    Stream<Item = Result<WorkerMessage, Status>> + Unpin + Send + 'static
+{
+}
+
+impl<S: Stream<Item = Result<WorkerMessage, Status>> + Unpin + Send + 'static> Inbound for S {}
+
+impl SessionApi {
+    /// Serves a node on a task of its own. The answer is what is said to it.
+    pub(crate) fn serve(
+        &self,
+        mut inbound: impl Inbound,
+    ) -> Result<mpsc::Receiver<Result<ControllerMessage, Status>>, Status> {
         let permit = Arc::clone(&self.handshakes)
             .try_acquire_owned()
             .map_err(|_| {
@@ -86,7 +105,6 @@ impl WorkerSession for SessionApi {
             })?;
         let (out, messages) = mpsc::channel(OUTBOUND);
         let controller = Arc::clone(&self.controller);
-        let mut inbound = request.into_inner();
         self.controller.tasks.spawn(async move {
             let greeted = controller.greet(&mut inbound, &out).await;
             drop(permit);
@@ -99,7 +117,7 @@ impl WorkerSession for SessionApi {
                 let _ = out.send_timeout(Err(status), SEND_TIMEOUT).await;
             }
         });
-        Ok(Response::new(ReceiverStream::new(messages)))
+        Ok(messages)
     }
 }
 
@@ -132,11 +150,7 @@ pub(crate) struct Session {
 
 impl Session {
     /// Serves a seated session, and leaves the seat whatever happens.
-    async fn run(
-        mut self,
-        hello: Greeting,
-        inbound: &mut Streaming<WorkerMessage>,
-    ) -> Result<(), Status> {
+    async fn run(mut self, hello: Greeting, inbound: &mut impl Inbound) -> Result<(), Status> {
         let _leaving = self.seat.leave_on_drop();
         let ended = match self.welcome(hello).await {
             Ok(()) => self.serve(inbound).await,
@@ -186,7 +200,7 @@ impl Session {
         ended
     }
 
-    async fn serve(&mut self, inbound: &mut Streaming<WorkerMessage>) -> Result<(), Status> {
+    async fn serve(&mut self, inbound: &mut impl Inbound) -> Result<(), Status> {
         self.wanted = true;
         self.offer_config().await?;
         loop {
@@ -215,7 +229,7 @@ impl Session {
                     }
                     self.pump().await?;
                 }
-                message = inbound.message() => match message? {
+                message = inbound.next() => match message.transpose()? {
                     Some(message) => {
                         let batch = Batch::of(message, inbound).await;
                         self.take_all(batch.messages).await?;

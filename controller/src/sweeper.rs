@@ -26,7 +26,8 @@ pub async fn run(controller: Arc<Controller>) {
     }
 }
 
-async fn sweep(controller: &Controller) -> Result<(), StoreError> {
+/// One sweep.
+pub(crate) async fn sweep(controller: &Controller) -> Result<(), StoreError> {
     let now = Instant::now();
     controller.challenges.sweep(now);
     mark_missing(controller, now).await;

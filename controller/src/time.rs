@@ -1,14 +1,41 @@
 //! Wall-clock times as they are stored: milliseconds since the Unix epoch.
 //! Lifetimes and deadlines inside the process use [`std::time::Instant`].
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    cell::Cell,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use uuid::Uuid;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = i64;
 
+/// A simulation's time, and where its ids come from.
+type Simulated = (Millis, fn() -> Uuid);
+
+thread_local! {
+    static SIMULATED: Cell<Option<Simulated>> = const { Cell::new(None) };
+}
+
+/// Has this thread read this time, and take its ids from there, from now on.
+#[doc(hidden)]
+pub fn simulate(now: Millis, new_id: fn() -> Uuid) {
+    SIMULATED.set(Some((now, new_id)));
+}
+
 /// The time now.
 pub fn now() -> Millis {
-    millis(SystemTime::now())
+    SIMULATED
+        .get()
+        .map_or_else(|| millis(SystemTime::now()), |(now, _)| now)
+}
+
+/// A new id that sorts behind all earlier ones.
+pub fn new_id() -> Uuid {
+    SIMULATED
+        .get()
+        .map_or_else(Uuid::now_v7, |(_, new_id)| new_id())
 }
 
 /// A time before the epoch counts as the epoch.

@@ -75,6 +75,24 @@ impl NodeClusterClient {
         })
     }
 
+    /// One that keeps the token, seals, and is connected to nothing: for a
+    /// simulation.
+    pub(crate) fn unconnected(identity: Arc<Identity>) -> Self {
+        Self {
+            config: Arc::new(ControllerConfig {
+                endpoint: String::new(),
+                enrolment_token: None,
+                ca_cert: None,
+                client_cert: None,
+                client_key: None,
+                insecure: false,
+            }),
+            identity,
+            credentials: Arc::default(),
+            channel: tonic::transport::Endpoint::from_static("http://[::1]:1").connect_lazy(),
+        }
+    }
+
     /// Connects anew and keeps the token.
     ///
     /// # Errors

@@ -1,12 +1,48 @@
-//! The clock that lifetimes are measured on.
+//! The clocks. Lifetimes are measured on [`BootInstant`], which goes on while
+//! the machine is suspended and takes no notice of changes of the wall clock,
+//! neither of which can be said of the standard library's two.
 //!
-//! It goes on while the machine is suspended and takes no notice of changes of
-//! the wall clock, neither of which can be said of the standard library's two.
+//! What happens to commands reads its clocks here alone, so that a simulation
+//! can be their one source.
 
 use std::{
+    cell::Cell,
     ops::{Add, Sub},
-    time::Duration,
+    time::{Duration, Instant, SystemTime},
 };
+
+thread_local! {
+    static SIMULATED: Cell<Option<Simulated>> = const { Cell::new(None) };
+}
+
+/// What a simulation's clocks show.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Simulated {
+    pub wall: SystemTime,
+    pub boot: BootInstant,
+    pub monotonic: Instant,
+}
+
+/// Has this thread read these clocks from now on.
+#[doc(hidden)]
+pub fn simulate(clocks: Simulated) {
+    SIMULATED.set(Some(clocks));
+}
+
+/// The wall clock, which may be set.
+pub(crate) fn wall() -> SystemTime {
+    SIMULATED
+        .get()
+        .map_or_else(SystemTime::now, |clocks| clocks.wall)
+}
+
+/// The clock that timers go by.
+pub(crate) fn monotonic() -> Instant {
+    SIMULATED
+        .get()
+        .map_or_else(Instant::now, |clocks| clocks.monotonic)
+}
 
 /// A moment, as time since the machine started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -15,6 +51,9 @@ pub struct BootInstant(Duration);
 impl BootInstant {
     /// The moment at which this is called.
     pub fn now() -> Self {
+        if let Some(clocks) = SIMULATED.get() {
+            return clocks.boot;
+        }
         #[cfg(target_os = "linux")]
         let clock = rustix::time::ClockId::Boottime;
         // On Apple's systems it is this one that counts suspend.

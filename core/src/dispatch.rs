@@ -34,7 +34,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -54,6 +54,7 @@ use self::{
     timers::Timers,
 };
 use crate::{
+    clock,
     command::{CancelReason, Command, CommandId, FinalState, HandlerError, Outcome},
     drain::NodeState,
     id_map::IdMap,
@@ -311,8 +312,7 @@ impl Shared {
     fn enter(self: &Arc<Self>, command: Arc<Command>, target: Target, lane: Arc<Lane>, run: Run) {
         if !run.is_again()
             && let Some(start_by) = command.start_by
-            && (SystemTime::now() > start_by
-                || command.not_before.is_some_and(|from| from > start_by))
+            && (clock::wall() > start_by || command.not_before.is_some_and(|from| from > start_by))
         {
             self.settle(
                 command.id,
@@ -456,8 +456,12 @@ impl Shared {
         }
     }
 
+    /// Oldest first, for ids grow with time.
     fn everything(&self) -> Vec<Live> {
-        lock(&self.live).values().cloned().collect()
+        let live = lock(&self.live);
+        let mut all: Vec<_> = live.iter().collect();
+        all.sort_unstable_by_key(|(id, _)| **id);
+        all.into_iter().map(|(_, live)| live.clone()).collect()
     }
 
     /// Rejects what queues on a node that drains now.

@@ -255,7 +255,9 @@ impl NodeState {
             .as_ref()
             .filter(|drain| drain.finished_at.is_none())?;
         let deadline = drain.deadline.as_ref()?;
-        Some((deadline.due, state.active.waited_for().collect()))
+        let mut waited_for: Vec<_> = state.active.waited_for().collect();
+        waited_for.sort_unstable();
+        Some((deadline.due, waited_for))
     }
 
     /// Ends the drain if it waits for nothing any more. Called in one's turn.

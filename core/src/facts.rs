@@ -38,6 +38,11 @@ impl NodeFacts {
         }
     }
 
+    /// Of a machine that cannot be measured.
+    pub(crate) const fn none() -> Self {
+        Self { system: None }
+    }
+
     /// Measures.
     pub fn load(&self) -> Load {
         let Some(system) = &self.system else {

@@ -373,6 +373,8 @@ impl Journal {
         let (waiter, written) = mpsc::channel();
         stage(&mut lock(&self.shared.state), waiter);
         self.shared.staged.notify_all();
+        // Where no thread does.
+        self.write_staged();
         written.recv().map_err(|_| JournalError::Closed)
     }
 

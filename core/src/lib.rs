@@ -27,6 +27,8 @@ pub mod plugin;
 pub mod policy;
 pub mod pushed_config;
 pub mod session;
+#[doc(hidden)]
+pub mod simulation;
 pub mod trust;
 
 mod id_map;

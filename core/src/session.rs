@@ -15,8 +15,11 @@ mod wire;
 
 use std::time::Duration;
 
+use aegis_proto::worker::v1::{ControllerMessage, WorkerMessage};
 use opening::Opening;
 use tokio::sync::{mpsc, watch};
+use tokio_stream::Stream;
+use tonic::Status;
 
 use crate::{
     client::{ClientError, NodeClusterClient},
@@ -30,6 +33,11 @@ pub(crate) use node::Node;
 
 /// How the RPC is called in errors.
 const RPC: &str = "Connect";
+
+/// What the controller says, from the network or a simulation.
+pub(crate) trait Inbound: Stream<Item = Result<ControllerMessage, Status>> + Unpin {}
+
+impl<S: Stream<Item = Result<ControllerMessage, Status>> + Unpin> Inbound for S {}
 
 /// What a session tells while it lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,13 +75,37 @@ pub(crate) async fn run(
     }
 }
 
+/// The same on a connection that a simulation made.
+pub(crate) async fn run_over(
+    outbound: mpsc::Sender<WorkerMessage>,
+    inbound: impl Inbound,
+    client: NodeClusterClient,
+    node: &Node,
+    interval: watch::Receiver<Duration>,
+    events: mpsc::Sender<SessionEvent>,
+) -> Result<Closed, ClientError> {
+    let opening = opening::greet(outbound, inbound, &client, node).await?;
+    serve_opened(opening, client, node, interval, events).await
+}
+
 async fn serve(
     client: NodeClusterClient,
     node: &Node,
     interval: watch::Receiver<Duration>,
     events: mpsc::Sender<SessionEvent>,
 ) -> Result<Closed, ClientError> {
-    let opened = match opening::open(&client, node).await? {
+    let opening = opening::open(&client, node).await?;
+    serve_opened(opening, client, node, interval, events).await
+}
+
+async fn serve_opened(
+    opening: Opening<impl Inbound>,
+    client: NodeClusterClient,
+    node: &Node,
+    interval: watch::Receiver<Duration>,
+    events: mpsc::Sender<SessionEvent>,
+) -> Result<Closed, ClientError> {
+    let opened = match opening {
         Opening::Opened(opened) => *opened,
         Opening::Dismissed(closed) => return Ok(closed),
     };

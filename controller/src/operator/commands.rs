@@ -77,7 +77,7 @@ impl OperatorApi {
         Ok(api::ListCommandsResponse { commands })
     }
 
-    pub(super) async fn cancel(
+    pub(crate) async fn cancel(
         &self,
         who: &str,
         request: api::CancelCommandRequest,

@@ -39,12 +39,12 @@ struct Order {
 }
 
 impl OperatorApi {
-    pub(super) async fn submit(
+    pub(crate) async fn submit(
         &self,
         who: &str,
         request: api::SubmitCommandRequest,
     ) -> Result<api::SubmitCommandResponse, Status> {
-        let group = GroupId::from_uuid(Uuid::now_v7());
+        let group = GroupId::from_uuid(time::new_id());
         let call = Call {
             operator: who.into(),
             action: "SubmitCommand",
@@ -166,7 +166,7 @@ impl Order {
             start_by: self.start_by,
             timeout_ms: self.timeout_ms,
             ..CommandRecord::queued(
-                CommandId::from_uuid(Uuid::now_v7()),
+                CommandId::from_uuid(time::new_id()),
                 group,
                 node.id,
                 self.name.clone(),

@@ -10,15 +10,16 @@ use aegis_proto::{
     CommandId, HELLO_PURPOSE,
     limits::NONCE_BYTES,
     worker::v1::{
-        Bye, Challenge, ControllerMessage, Hello, Welcome, WorkerMessage, bye, controller_message,
+        Bye, Challenge, ControllerMessage, Hello, Welcome, bye, controller_message,
         worker_message::Message,
     },
 };
 use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
-use tonic::{Status, Streaming};
+use tokio_stream::StreamExt;
+use tonic::Status;
 
-use super::{SEND_TIMEOUT, Seat, Session};
+use super::{Inbound, SEND_TIMEOUT, Seat, Session};
 use crate::{
     config_status::bounded,
     controller::Controller,
@@ -49,7 +50,7 @@ impl Controller {
     /// Finds out who is there and seats it.
     pub(super) async fn greet(
         self: &Arc<Self>,
-        inbound: &mut Streaming<WorkerMessage>,
+        inbound: &mut impl Inbound,
         out: &Out,
     ) -> Result<(Session, Greeting), Status> {
         let mut nonce = [0; NONCE_BYTES];
@@ -63,8 +64,9 @@ impl Controller {
         .await?;
 
         let first = tokio::select! {
-            first = tokio::time::timeout(HELLO_TIMEOUT, inbound.message()) => first
-                .map_err(|_| Status::deadline_exceeded("no hello came"))??,
+            first = tokio::time::timeout(HELLO_TIMEOUT, inbound.next()) => first
+                .map_err(|_| Status::deadline_exceeded("no hello came"))?
+                .transpose()?,
             () = self.stopping.cancelled() => {
                 return Err(Status::unavailable("the controller is stopping; try again"));
             }

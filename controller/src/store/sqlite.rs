@@ -97,6 +97,14 @@ impl SqliteStore {
         })
     }
 
+    /// Whether no connection is at work.
+    #[doc(hidden)]
+    pub fn is_idle(&self) -> bool {
+        [&self.read, &self.write]
+            .iter()
+            .all(|pool| u32::try_from(pool.num_idle()) == Ok(pool.size()))
+    }
+
     /// Ends all connections after their work.
     pub async fn close(&self) {
         self.committer.close().await;

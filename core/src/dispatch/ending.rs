@@ -8,6 +8,7 @@ use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::{
+    clock,
     command::{CancelReason, FinalState, HandlerError},
     journal::Ending,
     plugin::Completion,
@@ -197,7 +198,7 @@ fn cancelled(cancel: &Cancel, error: Option<&HandlerError>) -> HandlerError {
 }
 
 fn ended(state: FinalState, error: HandlerError) -> Ending {
-    ended_at(SystemTime::now(), state, error)
+    ended_at(clock::wall(), state, error)
 }
 
 fn ended_at(at: SystemTime, state: FinalState, error: HandlerError) -> Ending {

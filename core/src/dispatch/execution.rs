@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU8, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use aegis_plugin_api::Effect;
@@ -22,6 +22,7 @@ use super::{
     timers::{Due, TimerKey},
 };
 use crate::{
+    clock,
     command::{CancelReason, Command, HandlerError},
     drain::ActiveCommand,
     journal::{Attempt, Ending},
@@ -179,7 +180,7 @@ impl Execution {
 
     /// Begins the handler. The caller holds a slot for it.
     pub(super) fn begin(self: &Arc<Self>) -> Begun {
-        let started_at = SystemTime::now();
+        let started_at = clock::wall();
         let refused = {
             // Held until the node knows of it: an end that came in between
             // would leave the node waiting for a handler that never began.
@@ -241,7 +242,7 @@ impl Execution {
     /// Its attempt is in the journal: its handler begins, unless it was ended
     /// in the meantime.
     pub(super) fn written(self: &Arc<Self>) -> Begun {
-        self.written_at(SystemTime::now())
+        self.written_at(clock::wall())
     }
 
     fn written_at(self: &Arc<Self>, started_at: SystemTime) -> Begun {
@@ -294,14 +295,14 @@ impl Execution {
             traceparent: &command.traceparent,
             attempt: self.run.attempt,
         };
-        let inline_since = (self.target.inline && !self.blocks).then(Instant::now);
+        let inline_since = (self.target.inline && !self.blocks).then(clock::monotonic);
         let started = self
             .target
             .instance
             .start(call, Arc::clone(self) as Arc<dyn CallSink>);
         // Of an inline call one clock is read, and the other follows from it.
-        let at = inline_since.map_or_else(SystemTime::now, |since| {
-            let took = since.elapsed();
+        let at = inline_since.map_or_else(clock::wall, |since| {
+            let took = clock::monotonic().saturating_duration_since(since);
             self.lane.took(took, &self.shared.limits);
             started_at + took
         });
@@ -536,9 +537,7 @@ impl Execution {
     fn cancel_running(self: &Arc<Self>, state: &mut State, cancel: Cancel) {
         let reason = cancel.reason;
         state.cancel = Some(cancel);
-        self.shared
-            .node
-            .cancelled(self.command.id, SystemTime::now());
+        self.shared.node.cancelled(self.command.id, clock::wall());
         self.cancelled.store(sink::code(reason), Ordering::Release);
         self.set_timer(state, self.shared.limits.cancel_grace);
         if let Some(call) = state.call {
@@ -566,7 +565,7 @@ impl Execution {
     fn set_timer(self: &Arc<Self>, state: &mut State, after: Duration) {
         self.clear_timer(state);
         let due = Due::Execution(Arc::clone(self));
-        state.timer = Some(self.shared.timers.set(Instant::now() + after, due));
+        state.timer = Some(self.shared.timers.set(clock::monotonic() + after, due));
     }
 
     fn clear_timer(&self, state: &mut State) {

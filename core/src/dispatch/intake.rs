@@ -67,6 +67,8 @@ enum Order {
 struct Turn {
     /// Which thread's it is; those of earlier turns end when they come back.
     number: u64,
+    /// The command that is being taken. It may not be in the journal yet.
+    command: Option<CommandId>,
     /// When the order at hand was begun.
     since: Option<Instant>,
 }
@@ -89,6 +91,28 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// Has what is brought wait for [`step_intake`](Self::step_intake), and no
+    /// thread.
+    #[doc(hidden)]
+    pub fn hold_intake(&self) {
+        lock(&self.shared.intake.queue).served = true;
+    }
+
+    /// Carries out the next of what was brought. False: there is none.
+    #[doc(hidden)]
+    pub fn step_intake(&self) -> bool {
+        let order = lock(&self.shared.intake.queue).pop();
+        let taken = order.map(|order| self.shared.carry_out(order)).is_some();
+        lock(&self.shared.intake.queue).turn.command = None;
+        taken
+    }
+
+    /// Has what is due happen, after a simulation set the clocks.
+    #[doc(hidden)]
+    pub fn look_at_clocks(&self) {
+        self.shared.timers.changed.notify_one();
+    }
+
     /// Has the thread submit a command. Waits while too many others do, and for
     /// nothing else; every answer appears in the journal.
     pub async fn take(&self, command: Command) {
@@ -107,6 +131,14 @@ impl Dispatcher {
         permit.forget();
         self.shared.order(Order::Submit(command));
         true
+    }
+
+    /// Commands that were brought and are not in the journal yet, and perhaps
+    /// one that is: the node has them as much as those.
+    pub fn brought(&self) -> Vec<CommandId> {
+        let queue = lock(&self.shared.intake.queue);
+        let waiting = queue.orders.iter().filter_map(Order::command);
+        queue.turn.command.into_iter().chain(waiting).collect()
     }
 
     /// Has the thread [cancel](Self::cancel) a command, after everything that
@@ -169,8 +201,7 @@ impl Shared {
         let order = {
             let mut queue = lock(&self.intake.queue);
             loop {
-                if let Some(order) = queue.orders.pop_front() {
-                    queue.cancels -= usize::from(matches!(order, Order::Cancel(..)));
+                if let Some(order) = queue.pop() {
                     queue.turn.since = Some(Instant::now());
                     break order;
                 }
@@ -190,6 +221,7 @@ impl Shared {
         let mine = queue.turn.number == turn;
         if mine {
             queue.turn.since = None;
+            queue.turn.command = None;
         }
         mine
     }
@@ -249,6 +281,24 @@ impl Shared {
                 tracing::error!(%error, "no thread can be started to take commands");
                 true
             }
+        }
+    }
+}
+
+impl Queue {
+    fn pop(&mut self) -> Option<Order> {
+        let order = self.orders.pop_front()?;
+        self.turn.command = order.command().or(self.turn.command);
+        self.cancels -= usize::from(matches!(order, Order::Cancel(..)));
+        Some(order)
+    }
+}
+
+impl Order {
+    fn command(&self) -> Option<CommandId> {
+        match self {
+            Self::Submit(command) => Some(command.id),
+            Self::Cancel(..) | Self::Begin(_) => None,
         }
     }
 }

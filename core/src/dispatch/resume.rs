@@ -8,7 +8,10 @@ use std::{
 use aegis_plugin_api::Effect;
 
 use super::{Dispatcher, Shared, ending, execution::Run};
-use crate::journal::{Attempt, Recovered};
+use crate::{
+    clock,
+    journal::{Attempt, Recovered},
+};
 
 impl Dispatcher {
     /// Takes up the commands that the journal was opened with. To be called
@@ -89,7 +92,7 @@ impl Shared {
             ));
         }
         start_by
-            .filter(|by| SystemTime::now() > *by)
+            .filter(|by| clock::wall() > *by)
             .map(|_| "it is not run again, for it was to start earlier".into())
     }
 }

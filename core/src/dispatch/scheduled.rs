@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
     timers::{Due, TimerKey},
 };
 use crate::{
+    clock,
     command::{CancelReason, Command},
     unpoisoned::lock,
 };
@@ -154,7 +155,7 @@ impl Shared {
             .unwrap_or_default()
             .min(LONGEST_SLEEP);
         self.timers.set(
-            Instant::now() + sleep,
+            clock::monotonic() + sleep,
             Due::Scheduled(Arc::clone(scheduled)),
         )
     }
@@ -163,7 +164,7 @@ impl Shared {
 /// How far off a moment of the wall clock is; `None` once it is there.
 pub(super) fn remaining(until: Option<SystemTime>) -> Option<Duration> {
     until?
-        .duration_since(SystemTime::now())
+        .duration_since(clock::wall())
         .ok()
         .filter(|left| !left.is_zero())
 }

@@ -4,7 +4,7 @@
 use std::{future, sync::Arc, time::Instant};
 
 use super::{Shared, timers::Due};
-use crate::command::CancelReason;
+use crate::{clock, command::CancelReason};
 
 /// Lets go of everything when the task ends, or is dropped with its runtime:
 /// what waits holds the dispatcher, and with it the journal and its file.
@@ -45,7 +45,7 @@ pub(super) async fn run(watched: Watched) {
 }
 
 fn fire(shared: &Arc<Shared>) {
-    while let Some((key, due)) = shared.timers.due(Instant::now()) {
+    while let Some((key, due)) = shared.timers.due(clock::monotonic()) {
         match due {
             Due::Execution(execution) => execution.timer_fired(key),
             Due::Scheduled(scheduled) => shared.scheduled_timer_fired(&scheduled, key),
@@ -55,6 +55,7 @@ fn fire(shared: &Arc<Shared>) {
 
 async fn until(at: Option<Instant>) {
     match at {
+        Some(at) if at <= clock::monotonic() => {}
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => future::pending().await,
     }

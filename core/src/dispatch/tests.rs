@@ -2,7 +2,7 @@ mod fake;
 mod resumed;
 mod schedules;
 
-use std::thread;
+use std::{thread, time::SystemTime};
 
 use aegis_proto::error_code as code;
 

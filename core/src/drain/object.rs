@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::BootInstant;
+use crate::clock::{self, BootInstant};
 
 /// A later deadline is as good as none.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -154,8 +154,8 @@ impl DeadlineRecord {
 impl Moment {
     pub(super) fn now() -> Self {
         Self {
-            wall: Utc::now(),
-            monotonic: Instant::now(),
+            wall: clock::wall().into(),
+            monotonic: clock::monotonic(),
             since_boot: BootInstant::now(),
             boot_id: boot_id(),
         }
@@ -197,7 +197,7 @@ mod tests {
     fn moment(boot_id: &str) -> Moment {
         Moment {
             wall: DateTime::UNIX_EPOCH + 1000 * DAY,
-            monotonic: Instant::now(),
+            monotonic: clock::monotonic(),
             since_boot: BootInstant::after_boot(3 * DAY),
             boot_id: Some(boot_id.to_owned()),
         }

@@ -4,6 +4,7 @@
 //! the state after some batch, never between two.
 
 use std::{
+    fmt,
     fs::OpenOptions,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -17,8 +18,8 @@ use std::{
 use bytes::Bytes;
 use prost::Message;
 use redb::{
-    Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
-    backends::FileBackend,
+    Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend,
+    TableDefinition, backends::FileBackend,
 };
 use rustix::fs::OFlags;
 use uuid::Uuid;
@@ -31,6 +32,7 @@ use super::{
     },
 };
 use crate::{
+    clock,
     command::{Command, CommandId, Outcome},
     unpoisoned::lock,
 };
@@ -100,7 +102,7 @@ pub(super) struct Stored {
 /// The file. Closed while it is in trouble.
 #[derive(Debug)]
 pub(super) struct Disk {
-    path: PathBuf,
+    medium: Medium,
     limits: JournalLimits,
     database: Mutex<Option<Arc<Database>>>,
     /// Which life of the worker writes it; see [`CrashesRecord`].
@@ -110,11 +112,33 @@ pub(super) struct Disk {
     pub(super) refuses: std::sync::atomic::AtomicBool,
 }
 
+/// Where the bytes are.
+enum Medium {
+    File(PathBuf),
+    /// A simulation's.
+    Other(Box<Opening>),
+}
+
+type Opening = dyn Fn(&mut Builder) -> Result<Database, JournalError> + Send + Sync;
+
 impl Disk {
     /// Opens the file, or makes it.
     pub(super) fn open(path: &Path, limits: JournalLimits) -> Result<Self, JournalError> {
+        Self::open_medium(Medium::File(path.to_owned()), limits)
+    }
+
+    /// The same of something else than a file.
+    pub(super) fn open_on<B: StorageBackend + Clone>(
+        backend: B,
+        limits: JournalLimits,
+    ) -> Result<Self, JournalError> {
+        let open = move |builder: &mut Builder| Ok(builder.create_with_backend(backend.clone())?);
+        Self::open_medium(Medium::Other(Box::new(open)), limits)
+    }
+
+    fn open_medium(medium: Medium, limits: JournalLimits) -> Result<Self, JournalError> {
         let disk = Self {
-            path: path.to_owned(),
+            medium,
             limits,
             database: Mutex::default(),
             life: AtomicU64::new(0),
@@ -241,7 +265,11 @@ impl Disk {
         })
     }
 
-    /// Closes the file and opens it again.
+    pub(super) fn is_open(&self) -> bool {
+        lock(&self.database).is_some()
+    }
+
+    /// Opens the file again.
     pub(super) fn reopen(&self) -> Result<(), JournalError> {
         self.close();
         // Not with the lock held: it takes a while, and whoever reads finds the
@@ -265,19 +293,14 @@ impl Disk {
 
     fn open_database(&self) -> Result<Database, JournalError> {
         guarded(|| {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-                .open(&self.path)
-                .map_err(redb::Error::Io)?;
-            let database = Builder::new()
+            let mut builder = Builder::new();
+            builder
                 .set_cache_size(CACHE_BYTES)
-                .set_check_integrity_on_open(true)
-                .create_with_backend(FileBackend::new(file)?)?;
+                .set_check_integrity_on_open(true);
+            let database = match &self.medium {
+                Medium::File(path) => builder.create_with_backend(backend(path)?)?,
+                Medium::Other(open) => open(&mut builder)?,
+            };
             // So that a reader finds every table.
             let transaction = database.begin_write()?;
             Tables::open(&transaction)?;
@@ -288,6 +311,28 @@ impl Disk {
 
     fn database(&self) -> Result<Arc<Database>, JournalError> {
         lock(&self.database).clone().ok_or(JournalError::Closed)
+    }
+}
+
+fn backend(path: &Path) -> Result<FileBackend, JournalError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)
+        .map_err(redb::Error::Io)?;
+    Ok(FileBackend::new(file)?)
+}
+
+impl fmt::Debug for Medium {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.fmt(f),
+            Self::Other(_) => f.write_str("no file"),
+        }
     }
 }
 
@@ -368,7 +413,7 @@ impl<'t> Tables<'t> {
         }
         let record = AcknowledgedRecord {
             place,
-            at: seconds(SystemTime::now()),
+            at: seconds(clock::wall()),
             content: Bytes::copy_from_slice(&content),
             outcome: Some(remembered),
             shortened,
@@ -379,7 +424,7 @@ impl<'t> Tables<'t> {
 
     /// Keeps what is remembered within its bounds.
     fn forget(&mut self, limits: &JournalLimits) -> Result<(), JournalError> {
-        let now = seconds(SystemTime::now());
+        let now = seconds(clock::wall());
         let limit = u64::try_from(limits.acknowledged).unwrap_or(u64::MAX);
         // A bounded number, so that no batch waits for a long clean-up.
         for _ in 0..FORGOTTEN_AT_ONCE {

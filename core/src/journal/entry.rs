@@ -5,7 +5,10 @@ use std::{sync::Arc, time::SystemTime};
 use bytes::{Bytes, BytesMut};
 
 use super::{Ending, acknowledged::Remembered, content::Content, disk::Stored, id_reused};
-use crate::command::{Command, CommandId, FinalState, Outcome};
+use crate::{
+    clock,
+    command::{Command, CommandId, FinalState, Outcome},
+};
 
 /// Payloads up to this size stay until the acknowledgement; a longer one is
 /// replaced by its digest as soon as it is no longer needed.
@@ -98,7 +101,7 @@ impl Entry {
             output: Bytes::new(),
             output_cut: 0,
             started_at: None,
-            finished_at: SystemTime::now(),
+            finished_at: clock::wall(),
             attempt: 0,
         };
         Self {
@@ -121,7 +124,7 @@ impl Entry {
             name,
             accepted,
             sequence: 0,
-            accepted_at: SystemTime::now(),
+            accepted_at: clock::wall(),
             volatile: false,
             accept_write: 0,
             outcome_write: 0,

@@ -20,7 +20,7 @@ use super::{
     state::{Staged, State},
     writer::Writer,
 };
-use crate::{command::Command, lifecycle::chain};
+use crate::{clock, command::Command, lifecycle::chain};
 
 /// How the journal's file is opened.
 #[derive(Debug, Clone, Copy)]
@@ -84,25 +84,50 @@ impl Journal {
                  were delivered before end as unknown"
             );
         }
-        let (writes, crashes) = beginning(&disk, &stored, missing || set_aside.is_some())?;
-        disk.commit(&writes)?;
-        let lost_before = lost_before(&disk)?;
-        let disk = Arc::new(disk);
-        let mut state = State::new(options.limits, Some(Staged::default()));
-        state.lost_before = lost_before;
-        let commands = state.restore(stored);
-        let shared = Arc::new(Shared::new(state, Some(Arc::clone(&disk))));
+        let lost = missing || set_aside.is_some();
+        let (shared, disk, mut recovery) = begin(disk, stored, lost, options.limits)?;
+        recovery.set_aside = set_aside;
         let writer = Writer::start(Arc::clone(&shared), disk).map_err(JournalError::Thread)?;
         let journal = Self {
             shared,
             writer: Some(Arc::new(writer)),
         };
-        let recovery = Recovery {
-            commands,
-            crashes,
-            set_aside,
+        Ok((journal, recovery))
+    }
+
+    /// Opens a simulation's journal. No thread writes it, but whoever calls
+    /// [`write_staged`](Self::write_staged). `lost`: the node had another
+    /// before.
+    #[doc(hidden)]
+    pub fn open_on<B: redb::StorageBackend + Clone>(
+        backend: B,
+        limits: JournalLimits,
+        lost: bool,
+    ) -> Result<(Self, Recovery), JournalError> {
+        let disk = Disk::open_on(backend, limits)?;
+        let stored = disk.stored()?;
+        let (shared, disk, recovery) = begin(disk, stored, lost, limits)?;
+        let writer = Writer::stepped(Arc::clone(&shared), disk);
+        let journal = Self {
+            shared,
+            writer: Some(Arc::new(writer)),
         };
         Ok((journal, recovery))
+    }
+
+    /// Closes a simulation's journal for good: its process is gone.
+    #[doc(hidden)]
+    pub fn close_medium(&self) {
+        if let Some(disk) = &self.shared.disk {
+            disk.close();
+        }
+    }
+
+    /// Tries to write what is staged, where no thread does. False: there is
+    /// nothing to write.
+    #[doc(hidden)]
+    pub fn write_staged(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| writer.step())
     }
 
     /// Forgets the crashes at which this plugin ran. False if there were none.
@@ -166,6 +191,31 @@ impl State {
     }
 }
 
+type Begun = (Arc<Shared>, Arc<Disk>, Recovery);
+
+/// Begins a life of the worker.
+fn begin(
+    disk: Disk,
+    stored: Vec<Stored>,
+    lost: bool,
+    limits: JournalLimits,
+) -> Result<Begun, JournalError> {
+    let (writes, crashes) = beginning(&disk, &stored, lost)?;
+    disk.commit(&writes)?;
+    let lost_before = lost_before(&disk)?;
+    let disk = Arc::new(disk);
+    let mut state = State::new(limits, Some(Staged::default()));
+    state.lost_before = lost_before;
+    let commands = state.restore(stored);
+    let shared = Arc::new(Shared::new(state, Some(Arc::clone(&disk))));
+    let recovery = Recovery {
+        commands,
+        crashes,
+        set_aside: None,
+    };
+    Ok((shared, disk, recovery))
+}
+
 fn read(path: &Path, limits: JournalLimits) -> Result<(Disk, Vec<Stored>), JournalError> {
     let disk = Disk::open(path, limits)?;
     let stored = disk.stored().and_then(|stored| {
@@ -216,7 +266,7 @@ fn beginning(
         Write::Note(crashes::LIFE.to_owned(), Some(boot)),
     ];
     if lost {
-        let now = seconds(SystemTime::now()) + 1;
+        let now = seconds(clock::wall()) + 1;
         writes.push(Write::Note(LOST.to_owned(), Some(now.to_be_bytes().into())));
     }
     Ok((writes, record.plugins))
@@ -237,7 +287,7 @@ fn lost_before(disk: &Disk) -> Result<Option<SystemTime>, JournalError> {
 
 /// Moves the file away, under a name that nothing has.
 fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let now = seconds(SystemTime::now());
+    let now = seconds(clock::wall());
     for n in 0_u32.. {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".damaged-{now}"));

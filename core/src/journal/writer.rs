@@ -4,7 +4,7 @@
 //! of a commit is shared by all that come at the same time.
 
 use std::{
-    io,
+    fmt, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle, ThreadId},
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use std::{
 use super::{
     Shared,
     disk::{Disk, Write},
-    state::{State, Then, Waiter},
+    state::{Staged, State, Then, Waiter},
 };
 use crate::{kill_point::kill_point, lifecycle::chain, unpoisoned::lock};
 
@@ -30,8 +30,14 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-    id: ThreadId,
+    by: By,
+}
+
+#[derive(Debug)]
+enum By {
+    Thread(Mutex<Option<JoinHandle<()>>>, ThreadId),
+    /// A simulation, and what its disk refused.
+    Steps(Arc<Disk>, Mutex<Option<Batch>>),
 }
 
 struct Batch {
@@ -50,11 +56,38 @@ impl Writer {
                 let own = Ended(own);
                 while own.0.write_next(&disk) {}
             })?;
+        let id = thread.thread().id();
         Ok(Self {
             shared,
-            id: thread.thread().id(),
-            thread: Mutex::new(Some(thread)),
+            by: By::Thread(Mutex::new(Some(thread)), id),
         })
+    }
+
+    /// Writes nothing by itself.
+    pub(super) fn stepped(shared: Arc<Shared>, disk: Arc<Disk>) -> Self {
+        Self {
+            shared,
+            by: By::Steps(disk, Mutex::default()),
+        }
+    }
+
+    /// Tries to write what is staged. False: there is nothing, or it is the
+    /// thread's.
+    pub(super) fn step(&self) -> bool {
+        let By::Steps(disk, refused) = &self.by else {
+            return false;
+        };
+        let staged = || Batch::of(lock(&self.shared.state).staged.as_mut()?);
+        let mut refused = lock(refused);
+        let mut tried = false;
+        while let Some(mut batch) = refused.take().or_else(staged) {
+            tried = true;
+            if !self.shared.write(disk, &mut batch) {
+                *refused = Some(batch);
+                break;
+            }
+        }
+        tried
     }
 
     /// Writes what is staged and closes the file. Blocks.
@@ -64,8 +97,9 @@ impl Writer {
         }
         self.shared.staged.notify_all();
         // What the thread itself calls may hold the last handle.
-        if thread::current().id() != self.id
-            && let Some(thread) = lock(&self.thread).take()
+        if let By::Thread(handle, id) = &self.by
+            && thread::current().id() != *id
+            && let Some(thread) = lock(handle).take()
         {
             // A panic of the thread was reported where it happened.
             let _ = thread.join();
@@ -106,19 +140,7 @@ impl Shared {
             return false;
         };
         kill_point!("journal.committing");
-        let mut failed = false;
-        while let Err(error) = disk.commit(&batch.writes) {
-            if !failed {
-                failed = true;
-                let trouble = format!("the journal cannot be written: {}", chain(&error));
-                tracing::error!("{trouble}; new commands are refused until it can");
-                self.trouble.send_replace(Some(trouble));
-                if let Some(staged) = &mut lock(&self.state).staged {
-                    staged.refuse();
-                }
-                batch.writes.retain(|write| !write.is_awaited());
-                batch.waiters.clear();
-            }
+        while !self.write(disk, &mut batch) {
             if self.is_closing_after(RETRY) {
                 tracing::error!(
                     writes = batch.writes.len(),
@@ -127,23 +149,44 @@ impl Shared {
                 );
                 return false;
             }
-            // It closes itself after an error.
-            if let Err(error) = disk.reopen() {
-                tracing::debug!(error = chain(&error), "the journal cannot be opened");
+        }
+        true
+    }
+
+    /// Whether the disk takes the batch now.
+    fn write(&self, disk: &Disk, batch: &mut Batch) -> bool {
+        let ready = if disk.is_open() {
+            Ok(())
+        } else {
+            disk.reopen()
+        };
+        if let Err(error) = ready.and_then(|()| disk.commit(&batch.writes)) {
+            // It is of no use after an error.
+            disk.close();
+            if self.trouble.borrow().is_none() {
+                let trouble = format!("the journal cannot be written: {}", chain(&error));
+                tracing::error!("{trouble}; new commands are refused until it can");
+                self.trouble.send_replace(Some(trouble));
+                if let Some(staged) = &mut lock(&self.state).staged {
+                    staged.refuse();
+                }
             }
+            batch.writes.retain(|write| !write.is_awaited());
+            batch.waiters.clear();
+            return false;
         }
         kill_point!("journal.committed");
         lock(&self.state).commit(&batch.writes, batch.last);
-        if failed {
+        if self.trouble.borrow().is_some() {
             tracing::info!("the journal can be written again");
             self.trouble.send_replace(None);
         }
         self.changed.notify_waiters();
-        for waiter in batch.waiters {
+        for waiter in batch.waiters.drain(..) {
             // Whoever waits may have given up.
             let _ = waiter.send(());
         }
-        for then in batch.thens {
+        for then in batch.thens.drain(..) {
             then();
         }
         true
@@ -165,16 +208,7 @@ impl Shared {
                 Some(wait) if !staged.closing => {
                     state = self.wait(state, wait);
                 }
-                _ => {
-                    staged.urgent = false;
-                    staged.since = None;
-                    return Some(Batch {
-                        writes: std::mem::take(&mut staged.writes),
-                        thens: std::mem::take(&mut staged.thens),
-                        waiters: std::mem::take(&mut staged.waiters),
-                        last: staged.count,
-                    });
-                }
+                _ => return Batch::of(staged),
             }
         }
     }
@@ -204,5 +238,25 @@ impl Shared {
             };
             state = self.wait(state, left);
         }
+    }
+}
+
+impl Batch {
+    /// Takes what is staged, if anything is.
+    fn of(staged: &mut Staged) -> Option<Self> {
+        staged.since.take()?;
+        staged.urgent = false;
+        Some(Self {
+            writes: std::mem::take(&mut staged.writes),
+            thens: std::mem::take(&mut staged.thens),
+            waiters: std::mem::take(&mut staged.waiters),
+            last: staged.count,
+        })
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} writes", self.writes.len())
     }
 }

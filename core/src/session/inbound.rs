@@ -2,9 +2,9 @@
 
 use aegis_proto::worker::v1::{Bye, ControllerMessage, bye, controller_message::Message};
 use tokio::sync::mpsc;
-use tonic::Streaming;
+use tokio_stream::StreamExt;
 
-use super::{Closed, Node, RPC, SessionEvent, wire};
+use super::{Closed, Inbound, Node, RPC, SessionEvent, wire};
 use crate::{
     client::{ClientError, NodeClusterClient},
     command::{CancelReason, CommandId},
@@ -15,22 +15,22 @@ use crate::{
 
 /// Until the controller says goodbye or the stream breaks.
 pub(super) async fn receive(
-    mut inbound: Streaming<ControllerMessage>,
+    mut inbound: impl Inbound,
     client: &NodeClusterClient,
     node: &Node,
     events: &mpsc::Sender<SessionEvent>,
 ) -> Result<Closed, ClientError> {
     loop {
-        let message = match inbound.message().await {
-            Ok(Some(ControllerMessage {
+        let message = match inbound.next().await {
+            Some(Ok(ControllerMessage {
                 message: Some(message),
             })) => message,
-            Ok(Some(ControllerMessage { message: None })) => {
+            Some(Ok(ControllerMessage { message: None })) => {
                 node.unknown_message();
                 continue;
             }
-            Ok(None) => return Err(ClientError::closed(RPC)),
-            Err(status) => return Err(ClientError::from_status(RPC, status)),
+            None => return Err(ClientError::closed(RPC)),
+            Some(Err(status)) => return Err(ClientError::from_status(RPC, status)),
         };
         match message {
             Message::Command(command) => match wire::command(command) {

@@ -1,22 +1,23 @@
 //! Challenge, hello, welcome.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use aegis_proto::{
     HELLO_PURPOSE,
     limits::{MAX_MESSAGE_BYTES, NONCE_BYTES},
     worker::v1::{
-        ControllerMessage, Hello, WorkerMessage, controller_message::Message as Inbound,
+        ControllerMessage, Hello, WorkerMessage, controller_message::Message,
         worker_message::Message as Outbound, worker_session_client::WorkerSessionClient,
     },
 };
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::Streaming;
 
-use super::{Closed, Inventory, Node, RPC, inbound, wire};
+use super::{Closed, Inbound, Inventory, Node, RPC, inbound, wire};
 use crate::{
     client::{ClientError, NodeClusterClient, RPC_DEADLINE},
+    command::CommandId,
     dispatch::FixedCommands,
     facts,
     pushed_config::ConfigState,
@@ -26,9 +27,9 @@ use crate::{
 /// waits, and what it has not yet taken out of the journal coalesces there.
 const QUEUED: usize = 16;
 
-pub(super) struct Opened {
+pub(super) struct Opened<S> {
     pub(super) outbound: mpsc::Sender<WorkerMessage>,
-    pub(super) inbound: Streaming<ControllerMessage>,
+    pub(super) inbound: S,
     /// As told in the hello; changes after it are to be sent.
     pub(super) inventory: watch::Receiver<Arc<Inventory>>,
     pub(super) config: watch::Receiver<ConfigState>,
@@ -36,29 +37,63 @@ pub(super) struct Opened {
     pub(super) session_id: String,
 }
 
-pub(super) enum Opening {
-    Opened(Box<Opened>),
+pub(super) enum Opening<S> {
+    Opened(Box<Opened<S>>),
     /// With a goodbye in the place of the welcome.
     Dismissed(Closed),
 }
 
-pub(super) async fn open(client: &NodeClusterClient, node: &Node) -> Result<Opening, ClientError> {
-    tokio::time::timeout(RPC_DEADLINE, handshake(client, node))
+pub(super) async fn open(
+    client: &NodeClusterClient,
+    node: &Node,
+) -> Result<Opening<Streaming<ControllerMessage>>, ClientError> {
+    let opening = async {
+        let (outbound, inbound) = connect(client).await?;
+        handshake(outbound, inbound, client, node).await
+    };
+    within_deadline(opening).await
+}
+
+/// On a connection that is there.
+pub(super) async fn greet<S: Inbound>(
+    outbound: mpsc::Sender<WorkerMessage>,
+    inbound: S,
+    client: &NodeClusterClient,
+    node: &Node,
+) -> Result<Opening<S>, ClientError> {
+    within_deadline(handshake(outbound, inbound, client, node)).await
+}
+
+async fn within_deadline<T>(
+    opening: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    tokio::time::timeout(RPC_DEADLINE, opening)
         .await
         .unwrap_or_else(|_| Err(ClientError::timed_out(RPC, RPC_DEADLINE)))
 }
 
-async fn handshake(client: &NodeClusterClient, node: &Node) -> Result<Opening, ClientError> {
+async fn connect(
+    client: &NodeClusterClient,
+) -> Result<(mpsc::Sender<WorkerMessage>, Streaming<ControllerMessage>), ClientError> {
     let (outbound, queue) = mpsc::channel(QUEUED);
     let mut grpc = WorkerSessionClient::new(client.channel())
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let mut inbound = grpc
+    let inbound = grpc
         .connect(ReceiverStream::new(queue))
         .await
         .map_err(|status| ClientError::from_status(RPC, status))?
         .into_inner();
-    let Inbound::Challenge(challenge) = next(&mut inbound, node).await? else {
+    Ok((outbound, inbound))
+}
+
+async fn handshake<S: Inbound>(
+    outbound: mpsc::Sender<WorkerMessage>,
+    mut inbound: S,
+    client: &NodeClusterClient,
+    node: &Node,
+) -> Result<Opening<S>, ClientError> {
+    let Message::Challenge(challenge) = next(&mut inbound, node).await? else {
         return Err(ClientError::malformed(
             RPC,
             "the session did not begin with a challenge",
@@ -88,7 +123,7 @@ async fn handshake(client: &NodeClusterClient, node: &Node) -> Result<Opening, C
         .await
         .map_err(|_| ClientError::closed(RPC))?;
     match next(&mut inbound, node).await? {
-        Inbound::Welcome(welcome) => Ok(Opening::Opened(Box::new(Opened {
+        Message::Welcome(welcome) => Ok(Opening::Opened(Box::new(Opened {
             outbound,
             inbound,
             inventory,
@@ -98,7 +133,7 @@ async fn handshake(client: &NodeClusterClient, node: &Node) -> Result<Opening, C
                 .and_then(|interval| interval.try_into().ok()),
             session_id: welcome.session_id,
         }))),
-        Inbound::Bye(bye) => Ok(Opening::Dismissed(inbound::closed(bye))),
+        Message::Bye(bye) => Ok(Opening::Dismissed(inbound::closed(bye))),
         _ => Err(ClientError::malformed(
             RPC,
             "the hello was not answered with a welcome",
@@ -106,20 +141,27 @@ async fn handshake(client: &NodeClusterClient, node: &Node) -> Result<Opening, C
     }
 }
 
-async fn next(
-    inbound: &mut Streaming<ControllerMessage>,
-    node: &Node,
-) -> Result<Inbound, ClientError> {
+async fn next(inbound: &mut impl Inbound, node: &Node) -> Result<Message, ClientError> {
     loop {
-        match inbound.message().await {
-            Ok(Some(ControllerMessage {
+        match inbound.next().await {
+            Some(Ok(ControllerMessage {
                 message: Some(message),
             })) => return Ok(message),
-            Ok(Some(_)) => node.unknown_message(),
-            Ok(None) => return Err(ClientError::closed(RPC)),
-            Err(status) => return Err(ClientError::from_status(RPC, status)),
+            Some(Ok(_)) => node.unknown_message(),
+            None => return Err(ClientError::closed(RPC)),
+            Some(Err(status)) => return Err(ClientError::from_status(RPC, status)),
         }
     }
+}
+
+/// Whatever the controller sent and this node may still run. What was brought
+/// is asked for first, for it goes into the journal meanwhile.
+fn held(node: &Node) -> BTreeSet<CommandId> {
+    let mut held = BTreeSet::from_iter(node.commands.brought());
+    held.extend(node.journal.held());
+    // The controller has no id of the others.
+    held.retain(|id| !FixedCommands::derived(*id));
+    held
 }
 
 fn hello(node: &Node, challenge: Vec<u8>, inventory: &Inventory, config: &ConfigState) -> Hello {
@@ -134,14 +176,7 @@ fn hello(node: &Node, challenge: Vec<u8>, inventory: &Inventory, config: &Config
         plugins,
         handlers,
         config: Some(wire::config_status(config)),
-        held_command_ids: node
-            .journal
-            .held()
-            .iter()
-            // The controller has no id of the others.
-            .filter(|id| !FixedCommands::derived(**id))
-            .map(ToString::to_string)
-            .collect(),
+        held_command_ids: held(node).iter().map(ToString::to_string).collect(),
         hostname: facts::hostname(),
         platform: facts::platform(),
     }

@@ -35,16 +35,14 @@ pub(super) async fn send(
     let mut sequence = 0;
     let mut next = Instant::now();
     loop {
+        // What happens to commands comes last: there may be much of it.
         let message = tokio::select! {
-            () = sleep_until(next) => {
+            biased;
+            () = at(next) => {
                 sequence += 1;
                 next = Instant::now() + spread(*interval.borrow_and_update(), sequence);
                 Message::Heartbeat(heartbeat(node, sequence))
             }
-            update = updates.next() => match receipt::message(update, &node.identity) {
-                Some(message) => message,
-                None => continue,
-            },
             // The controller hears at once what it would hear within the
             // interval.
             Ok(()) = status.changed() => { next = Instant::now(); continue }
@@ -60,6 +58,10 @@ pub(super) async fn send(
             Ok(()) = config.changed() => {
                 Message::ConfigStatus(wire::config_status(&config.borrow_and_update()))
             }
+            update = updates.next() => match receipt::message(update, &node.identity) {
+                Some(message) => message,
+                None => continue,
+            },
         };
         let is_heartbeat = matches!(message, Message::Heartbeat(_));
         let sent = outbound
@@ -78,6 +80,13 @@ pub(super) async fn send(
                 return;
             }
         }
+    }
+}
+
+/// What is due does not wait for the timer's next tick.
+async fn at(next: Instant) {
+    if next > Instant::now() {
+        sleep_until(next).await;
     }
 }
 

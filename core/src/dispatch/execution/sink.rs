@@ -1,12 +1,13 @@
 //! What a call tells of itself.
 
-use std::{sync::atomic::Ordering, time::SystemTime};
+use std::sync::atomic::Ordering;
 
 use aegis_plugin_api::{Effect, HandlerError};
 use bytes::Bytes;
 
 use super::{Execution, Stage};
 use crate::{
+    clock,
     command::CancelReason,
     lifecycle::chain,
     plugin::{CallSink, Completion},
@@ -54,7 +55,7 @@ impl CallSink for Execution {
     }
 
     fn complete(&self, completion: Completion) {
-        let Some(before) = self.end(|cancel| self.completed(completion, cancel, SystemTime::now()))
+        let Some(before) = self.end(|cancel| self.completed(completion, cancel, clock::wall()))
         else {
             return;
         };

@@ -1,6 +1,9 @@
 //! What holds under every schedule.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
 
 use proptest::prelude::*;
 
