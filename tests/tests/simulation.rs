@@ -28,8 +28,9 @@ use simulation::schedule;
 /// In a debug build on two processors this takes some ten seconds.
 const SCHEDULES: u64 = 200;
 
-/// Each showed a fault once.
-const KEPT: [u64; 0] = [];
+/// 204: a command that waited in the worker's intake was not in its hello, so
+/// that the controller called it cancelled, and then it ran.
+const KEPT: [u64; 1] = [204];
 
 #[test]
 fn what_was_promised_holds_under_every_schedule() {
