@@ -21,6 +21,7 @@ mod disk;
 mod entry;
 mod error;
 mod list;
+mod notes;
 mod opening;
 mod reader;
 mod record;
@@ -28,8 +29,7 @@ mod state;
 mod writer;
 
 use std::{
-    io,
-    sync::{Arc, Condvar, Mutex, mpsc},
+    sync::{Arc, Condvar, Mutex},
     time::{Duration, SystemTime},
 };
 
@@ -38,17 +38,10 @@ use aegis_proto::{error_code, limits};
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
-use self::{
-    disk::{Disk, Write},
-    entry::Entry,
-    state::{State, Waiter},
-    writer::Writer,
-};
+use self::{disk::Disk, entry::Entry, state::State, writer::Writer};
 use crate::{
     command::{Command, CommandId, FinalState, HandlerError, Outcome},
     kill_point::kill_point,
-    lifecycle::chain,
-    notes::Notes,
     unpoisoned::lock,
 };
 
@@ -285,70 +278,6 @@ impl Journal {
         outcome
     }
 
-    /// Keeps what a handler would be given back after a crash, and returns when
-    /// it is on disk. Blocks.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be written now.
-    pub fn checkpoint(&self, id: CommandId, data: Bytes) -> Result<(), JournalError> {
-        self.write_through(|state, waiter| {
-            let open = |entry: &&mut Entry| entry.outcome.is_none();
-            if let Some(entry) = state.entries.get_mut(&id).filter(open) {
-                entry.checkpoint = Some(data.clone());
-                let volatile = entry.volatile;
-                if let Some(staged) = state.staged.as_mut().filter(|_| !volatile) {
-                    staged.push_awaited(Write::Checkpoint(id, data), waiter);
-                    kill_point!("checkpoint.staged");
-                    return;
-                }
-            }
-            let _ = waiter.send(());
-        })
-    }
-
-    /// The newest checkpoint of a command that has no outcome.
-    pub fn checkpoint_of(&self, id: CommandId) -> Option<Bytes> {
-        lock(&self.shared.state)
-            .entries
-            .get(&id)?
-            .checkpoint
-            .clone()
-    }
-
-    /// A small record of the node that outlives the process.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read.
-    pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, JournalError> {
-        match &self.shared.disk {
-            Some(disk) => disk.note(name),
-            None => Ok(lock(&self.shared.state).notes.get(name).cloned()),
-        }
-    }
-
-    /// Sets or removes such a record, and returns when that is on disk. Blocks.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be written now: the record stays what it was.
-    pub fn set_note(&self, name: &str, value: Option<&[u8]>) -> Result<(), JournalError> {
-        self.write_through(|state, waiter| match &mut state.staged {
-            Some(staged) => {
-                let write = Write::Note(name.to_owned(), value.map(<[u8]>::to_vec));
-                staged.push_awaited(write, waiter);
-            }
-            None => {
-                match value {
-                    Some(value) => state.notes.insert(name.to_owned(), value.to_vec()),
-                    None => state.notes.remove(name),
-                };
-                let _ = waiter.send(());
-            }
-        })
-    }
-
     /// Why nothing can be written now, if so.
     pub fn trouble(&self) -> watch::Receiver<Option<String>> {
         self.shared.trouble.subscribe()
@@ -367,15 +296,6 @@ impl Journal {
             writer.end();
         }
         written
-    }
-
-    fn write_through(&self, stage: impl FnOnce(&mut State, Waiter)) -> Result<(), JournalError> {
-        let (waiter, written) = mpsc::channel();
-        stage(&mut lock(&self.shared.state), waiter);
-        self.shared.staged.notify_all();
-        // Where no thread does.
-        self.write_staged();
-        written.recv().map_err(|_| JournalError::Closed)
     }
 
     /// A cursor from the beginning: it tells of everything that is held.
@@ -489,19 +409,6 @@ impl Shared {
             staged: Condvar::new(),
             trouble: watch::Sender::new(None),
         }
-    }
-}
-
-impl Notes for Journal {
-    fn note(&self, name: &str) -> Option<Vec<u8>> {
-        Self::note(self, name).unwrap_or_else(|error| {
-            tracing::error!(name, error = chain(&error), "a note cannot be read");
-            None
-        })
-    }
-
-    fn set_note(&self, name: &str, value: Option<&[u8]>) -> io::Result<()> {
-        Self::set_note(self, name, value).map_err(io::Error::other)
     }
 }
 

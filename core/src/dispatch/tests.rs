@@ -8,6 +8,7 @@ use aegis_proto::error_code as code;
 
 use self::fake::{Node, impatient, limits, ok};
 use super::*;
+use crate::unpoisoned::lock;
 use crate::{
     command::FinalState::{Cancelled, Expired, Failed, Rejected, Succeeded, Unknown},
     control::{DrainRequest, NodeControl},

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::*;
+use crate::unpoisoned::lock;
 use crate::{
     command::Outcome,
     config::model::{HandlerConfig, HandlersConfig},
