@@ -208,9 +208,7 @@ impl Journal {
     pub fn accept(&self, command: &Arc<Command>, reserved: bool) -> Acceptance {
         let shared = &self.shared;
         let acceptance = lock(&shared.state).accept(command, reserved, shared.disk.as_deref());
-        if acceptance != Acceptance::Dropped {
-            shared.changed.notify_waiters();
-        }
+        shared.changed.notify_waiters();
         kill_point!("command.staged");
         acceptance
     }
@@ -338,7 +336,7 @@ impl Journal {
             }
             // The writer sleeps until the first is late, or they are many.
             let wakes = waiting == 0 || state.waiting_writes() >= writer::LAZY_WRITES;
-            (refused, state.outbox == 0, wakes)
+            (refused || state.missed, state.outbox == 0, wakes)
         };
         kill_point!("acknowledgement.staged");
         if wakes {
@@ -349,6 +347,18 @@ impl Journal {
         }
         if emptied {
             self.shared.emptied.notify_waiters();
+        }
+    }
+
+    /// Waits until a command was not taken and could be taken now: the
+    /// controller must be made to send it again.
+    pub(crate) async fn missed(&self) {
+        loop {
+            let changed = self.shared.changed.notified();
+            if lock(&self.shared.state).takes_what_it_missed() {
+                return;
+            }
+            changed.await;
         }
     }
 

@@ -31,6 +31,10 @@ pub(crate) use heartbeats::Heartbeats;
 pub use inventory::Inventory;
 pub(crate) use node::Node;
 
+/// Before a session that was ended because commands were not taken is followed
+/// by another one.
+const MISSED_PAUSE: Duration = Duration::from_secs(1);
+
 /// How the RPC is called in errors.
 const RPC: &str = "Connect";
 
@@ -120,5 +124,13 @@ async fn serve_opened(
     tokio::select! {
         closed = inbound::receive(opened.inbound, &client, node, &events) => closed,
         () = outbound::send(opened.outbound, node, opened.inventory, opened.config, interval) => Err(ClientError::closed(RPC)),
+        () = node.journal.missed() => Ok(Closed {
+            end: SessionEnd::GoingAway {
+                retry_after: Some(MISSED_PAUSE),
+            },
+            message: "commands came while the journal could not take them: connecting anew, so \
+                      that they come again"
+                .to_owned(),
+        }),
     }
 }

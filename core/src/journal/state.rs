@@ -40,6 +40,9 @@ pub(super) struct State {
     pub(super) lost_before: Option<SystemTime>,
     /// Counts the commands that were taken, over all lives of the worker.
     pub(super) accepted: u64,
+    /// A command was not taken, and only its delivery on another session brings
+    /// it again.
+    pub(super) missed: bool,
     /// Those of a journal without a file.
     pub(super) notes: BTreeMap<String, Vec<u8>>,
 }
@@ -93,6 +96,7 @@ impl State {
             staged,
             lost_before: None,
             accepted: 0,
+            missed: false,
             notes: BTreeMap::new(),
         }
     }
@@ -132,6 +136,7 @@ impl State {
             // until it can, and not said to be rejected.
             Err(_) if command.delivery > 1 && !reserved => {
                 self.counters.dropped += 1;
+                self.missed = true;
                 return Acceptance::Dropped;
             }
             Err(_) => true,
@@ -139,6 +144,7 @@ impl State {
         let room = if reserved { RESERVED } else { 0 };
         if self.entries.len() >= self.limits.held.saturating_mul(2).saturating_add(room) {
             self.counters.dropped += 1;
+            self.missed = true;
             return Acceptance::Dropped;
         }
         let full = !reserved
@@ -307,6 +313,14 @@ impl State {
         self.staged
             .as_ref()
             .map_or(u64::MAX, |staged| staged.written)
+    }
+
+    /// Whether there is room again for what was not taken. Says so once.
+    pub(super) fn takes_what_it_missed(&mut self) -> bool {
+        let in_trouble = self.staged.as_ref().is_some_and(|staged| staged.in_trouble);
+        let takes = self.missed && !in_trouble && self.entries.len() < self.limits.held;
+        self.missed &= !takes;
+        takes
     }
 
     /// Writes that are staged and not on their way.

@@ -91,8 +91,9 @@ struct Live<O> {
 
 /// What the dispatcher knows of the call.
 enum Phase {
-    /// Nothing: `start` has not answered. What completes now is kept.
-    Starting(Option<Completion>),
+    /// Nothing: `start` has not answered. What completes now is kept; so is the
+    /// end that a call has which is pending after its instance was closed.
+    Starting(Option<Completion>, Option<Completion>),
     /// That it is pending.
     Pending,
 }
@@ -118,7 +119,7 @@ impl<O: Clone> Calls<O> {
     ) -> Option<CallId> {
         let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
         let phase = if owner.is_some() {
-            Phase::Starting(None)
+            Phase::Starting(None, None)
         } else {
             Phase::Pending
         };
@@ -155,7 +156,7 @@ impl<O: Clone> Calls<O> {
     pub(super) fn assign(&self, id: CallId, number: InstanceNumber, owner: O) -> bool {
         self.with_live(id, |live| {
             live.owner = Some((number, owner));
-            live.phase = Phase::Starting(None);
+            live.phase = Phase::Starting(None, None);
         })
         .is_some()
     }
@@ -165,7 +166,10 @@ impl<O: Clone> Calls<O> {
     pub(super) fn pending(&self, id: CallId) -> Option<Ended<O>> {
         let mut shard = self.shard(shard_of(id));
         let live = shard.live(id)?;
-        if matches!(live.phase, Phase::Starting(Some(_))) {
+        if let Phase::Starting(early, otherwise) = &mut live.phase
+            && (early.is_some() || otherwise.is_some())
+        {
+            *early = early.take().or_else(|| otherwise.take());
             return self.end(&mut shard, id, Stray::Double);
         }
         live.phase = Phase::Pending;
@@ -201,7 +205,7 @@ impl<O: Clone> Calls<O> {
         {
             return Err(Stray::Forged);
         }
-        if let Phase::Starting(early) = &mut live.phase {
+        if let Phase::Starting(early, _) = &mut live.phase {
             return match early {
                 Some(_) => Err(Stray::Double),
                 None => {
@@ -219,7 +223,7 @@ impl<O: Clone> Calls<O> {
     /// while it started has nothing more to report.
     pub(super) fn sink(&self, number: InstanceNumber, id: CallId) -> Option<Arc<dyn CallSink>> {
         self.of_instance(number, id, |live| {
-            (!matches!(live.phase, Phase::Starting(Some(_)))).then(|| Arc::clone(&live.sink))
+            (!matches!(live.phase, Phase::Starting(Some(_), _))).then(|| Arc::clone(&live.sink))
         })
         .flatten()
     }
@@ -244,14 +248,24 @@ impl<O: Clone> Calls<O> {
             .sum()
     }
 
-    /// Takes out all calls of an instance.
-    pub(super) fn end_all(&self, number: InstanceNumber) -> Vec<Ended<O>> {
+    /// Takes out all calls of an instance that are pending. One whose `start`
+    /// has not answered is left to that answer, which may be its end, and ends
+    /// with what `closed` says if it is not.
+    pub(super) fn end_all(
+        &self,
+        number: InstanceNumber,
+        closed: impl Fn() -> Completion,
+    ) -> Vec<Ended<O>> {
         let mut ended = Vec::new();
         for shard in &self.shards {
             let mut shard = lock(shard);
             let ids: Vec<u64> = shard.of_instance(number).collect();
-            for id in ids {
-                ended.extend(self.end(&mut shard, CallId(id), Stray::Late));
+            for id in ids.into_iter().map(CallId) {
+                match shard.live(id).map(|live| &mut live.phase) {
+                    Some(Phase::Starting(_, otherwise)) => *otherwise = Some(closed()),
+                    Some(Phase::Pending) => ended.extend(self.end(&mut shard, id, Stray::Late)),
+                    None => {}
+                }
             }
         }
         ended
@@ -285,7 +299,7 @@ impl<O: Clone> Calls<O> {
         };
         shard.free.push_back(index);
         let early = match live.phase {
-            Phase::Starting(early) => early,
+            Phase::Starting(early, _) => early,
             Phase::Pending => None,
         };
         Some(Ended {
@@ -445,8 +459,19 @@ mod tests {
         assert!(calls.complete(number, id, done()).is_ok());
         assert!(calls.abandon(open()).is_some());
         assert!(calls.withdraw(open()).is_some());
-        open();
-        assert_eq!(calls.end_all(number).len(), 1);
+        assert!(calls.pending(open()).is_none());
+        assert_eq!(calls.end_all(number, done).len(), 1);
+    }
+
+    #[test]
+    fn a_call_whose_start_has_not_answered_is_not_ended_behind_its_back() {
+        let (calls, number) = (Calls::new(), InstanceNumber::next());
+        let (answers, goes_on) = (insert(&calls, number), insert(&calls, number));
+        assert!(calls.end_all(number, done).is_empty());
+        let ended = calls.withdraw(answers).expect("it is there");
+        assert_eq!(ended.early, None, "its own answer is its end");
+        let ended = calls.pending(goes_on).expect("nobody is left to end it");
+        assert_eq!(ended.early, Some(done()));
     }
 
     #[test]

@@ -292,10 +292,13 @@ impl Hosted {
             return false;
         }
         instance.close();
-        for ended in self.side.calls.end_all(instance.host().number()) {
-            ended.sink.complete(Completion::Failed(answer::fault(
+        let closed = || {
+            Completion::Failed(answer::fault(
                 "it said that no call runs any more, and this one had not ended".into(),
-            )));
+            ))
+        };
+        for ended in self.side.calls.end_all(instance.host().number(), closed) {
+            ended.sink.complete(closed());
         }
         true
     }

@@ -49,6 +49,7 @@ async fn the_inventory_has_built_in_and_loaded_plugins() {
         plugins,
         [
             ("drain", "built-in", "active", 0),
+            ("exec", "built-in", "disabled", 0),
             ("hello-plugin", "in-process", "active", 32),
             ("push-config", "built-in", "active", 0),
             ("shutdown", "built-in", "active", 0),
