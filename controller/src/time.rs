@@ -57,9 +57,14 @@ pub fn timestamp(at: Millis) -> prost_types::Timestamp {
     }
 }
 
+/// The last second that a `google.protobuf.Timestamp`, and RFC 3339, can name:
+/// 9999-12-31T23:59:59Z.
+const LAST_SECOND: i64 = 253_402_300_799;
+
 /// Out of a message; `None` where it is out of range or before the epoch.
 pub fn from_timestamp(timestamp: &prost_types::Timestamp) -> Option<Millis> {
-    let in_range = timestamp.seconds >= 0 && (0..1_000_000_000).contains(&timestamp.nanos);
+    let in_range = (0..=LAST_SECOND).contains(&timestamp.seconds)
+        && (0..1_000_000_000).contains(&timestamp.nanos);
     in_range.then_some(())?;
     timestamp
         .seconds
@@ -102,6 +107,8 @@ mod tests {
         assert_eq!(from_timestamp(&bad(0, -1)), None);
         assert_eq!(from_timestamp(&bad(0, 1_000_000_000)), None);
         assert_eq!(from_timestamp(&bad(i64::MAX, 0)), None);
+        assert!(from_timestamp(&bad(LAST_SECOND, 0)).is_some());
+        assert_eq!(from_timestamp(&bad(LAST_SECOND + 1, 0)), None);
         let bad = |seconds, nanos| prost_types::Duration { seconds, nanos };
         assert_eq!(from_proto_duration(&bad(-1, 0)), None);
         assert_eq!(from_proto_duration(&bad(0, -5)), None);

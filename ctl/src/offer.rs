@@ -107,7 +107,8 @@ impl Offers {
             short(&offer.node_id)
         ))
         .next(
-            "Enable it in the node's own config under [handlers], or with `aegis-worker --enable`.",
+            "Change that on the node: in its own config under [handlers] or [plugins], or with \
+             `aegis-worker --enable`.",
         ))
     }
 

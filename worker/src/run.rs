@@ -90,5 +90,8 @@ async fn stop_on_signal(mut signals: Signals, shutdown: watch::Sender<bool>) -> 
     tracing::info!("{name}: shutting down; a second one ends the worker at once");
     shutdown.send_replace(true);
     let name = signals.next().await;
-    anyhow::anyhow!("{name} cut the shutdown short: commands may have been lost")
+    anyhow::anyhow!(
+        "{name} cut the shutdown short: what still ran is run again or ends with its outcome \
+         unknown when the worker starts again, as `aegis-worker journal list` shows"
+    )
 }

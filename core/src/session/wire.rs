@@ -3,7 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use aegis_plugin_api::Effect;
-use aegis_proto::{MalformedId, limits::MAX_MESSAGE_BYTES, worker::v1 as proto};
+use aegis_proto::{
+    MalformedId,
+    limits::{MAX_MESSAGE_BYTES, MAX_NAME_BYTES},
+    worker::v1 as proto,
+};
 use chrono::{DateTime, Utc};
 
 use super::Inventory;
@@ -17,9 +21,19 @@ use crate::{
 /// Of all schemas together: half of what a message can hold.
 const SCHEMA_BYTES: usize = MAX_MESSAGE_BYTES / 2;
 
+/// Of who gave a command. No operator's token has a name as long.
+const ISSUER_BYTES: usize = 256;
+
+/// Of a W3C trace context, version 00.
+const TRACEPARENT_BYTES: usize = 55;
+
 /// Only an id that is none makes a command one that cannot be answered; the
-/// rest is judged where answers are made.
-pub(super) fn command(command: proto::Command) -> Result<Command, MalformedId> {
+/// rest is judged where answers are made. Texts are cut, and to lengths that no
+/// true one has, for an answer has to fit a message too.
+pub(super) fn command(mut command: proto::Command) -> Result<Command, MalformedId> {
+    cut(&mut command.name, MAX_NAME_BYTES + 1);
+    cut(&mut command.issuer, ISSUER_BYTES + 1);
+    cut(&mut command.traceparent, TRACEPARENT_BYTES + 1);
     Ok(Command {
         id: command.command_id.parse()?,
         name: command.name,
@@ -31,6 +45,10 @@ pub(super) fn command(command: proto::Command) -> Result<Command, MalformedId> {
         traceparent: command.traceparent,
         delivery: command.delivery,
     })
+}
+
+fn cut(text: &mut String, most: usize) {
+    text.truncate(text.floor_char_boundary(most));
 }
 
 /// A moment that this machine cannot express is as far away as it can.
@@ -205,5 +223,22 @@ mod tests {
             })
             .is_err()
         );
+    }
+
+    #[test]
+    fn texts_of_a_command_never_outgrow_an_answer() {
+        let endless = "é".repeat(MAX_MESSAGE_BYTES / 2);
+        let taken = command(proto::Command {
+            command_id: uuid::Uuid::now_v7().to_string(),
+            name: endless.clone(),
+            issuer: endless.clone(),
+            traceparent: endless,
+            ..Default::default()
+        })
+        .expect("a command");
+        assert!(taken.name.len() <= MAX_NAME_BYTES + 1);
+        assert!(taken.issuer.len() <= ISSUER_BYTES + 1);
+        assert!(taken.traceparent.len() <= TRACEPARENT_BYTES + 1);
+        assert!(!crate::config::is_name(&taken.name), "it is no other's");
     }
 }
