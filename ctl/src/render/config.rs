@@ -82,7 +82,9 @@ pub fn pushed(push: &ConfigPush) -> String {
         push.nodes.iter().map(|node| {
             let why = match (node.applied, &node.config.failed_step) {
                 (true, _) => String::new(),
-                (false, _) if node.command.error.is_some() => error(&node.command).replace('\n', "; "),
+                (false, _) if node.command.error.is_some() => {
+                    error(&node.command).replace('\n', "; ")
+                }
                 (false, Some(step)) => format!("{step}: {}", dash(node.config.reason.as_deref())),
                 (false, None) => format!("the command is {}", node.command.state),
             };
