@@ -49,7 +49,8 @@ impl Shared {
 
     /// Rejects what queues on a node that drains now.
     pub(super) fn reject_queued(&self) {
-        let Some(closed) = self.node.closed() else {
+        // On its way out the worker cancels what waits, and says so.
+        let Some(closed) = self.node.closed().filter(|_| !self.node.is_ending()) else {
             return;
         };
         for live in self.everything() {

@@ -74,6 +74,8 @@ pub(super) struct Driver {
     trouble: String,
     farewell: String,
     seen: Seen,
+    /// The digest of the enrolment token that was offered last.
+    offered_token: Option<[u8; 32]>,
     _end: CloseAtEnd,
 }
 
@@ -187,6 +189,7 @@ impl Driver {
             trouble: String::new(),
             farewell: "the worker was told to stop".to_owned(),
             seen: Seen::default(),
+            offered_token: None,
             _end: end,
         })
     }

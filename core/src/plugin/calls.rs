@@ -15,7 +15,7 @@ use std::{
 
 use aegis_proto::CommandId;
 
-use super::{CallId, CallSink, Completion};
+use super::{CallId, CallSink, Completion, answer};
 
 /// An id is sequence number, shard and slot, from high to low.
 const SLOT_BITS: u32 = 13;
@@ -91,11 +91,18 @@ struct Live<O> {
 
 /// What the dispatcher knows of the call.
 enum Phase {
-    /// Nothing: `start` has not answered. What completes now is kept; so is the
-    /// end that a call has which is pending after its instance was closed.
-    Starting(Option<Completion>, Option<Completion>),
+    /// Nothing: `start` has not answered. What completes now is kept, and
+    /// whether the instance was closed meanwhile.
+    Starting(Option<Completion>, bool),
     /// That it is pending.
     Pending,
+}
+
+/// How a call ends whose instance says that it is quiet, and is not.
+pub(super) fn unended() -> Completion {
+    Completion::Failed(answer::fault(
+        "it said that no call runs any more, and this one had not ended".into(),
+    ))
 }
 
 impl<O: Clone> Calls<O> {
@@ -119,7 +126,7 @@ impl<O: Clone> Calls<O> {
     ) -> Option<CallId> {
         let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
         let phase = if owner.is_some() {
-            Phase::Starting(None, None)
+            Phase::Starting(None, false)
         } else {
             Phase::Pending
         };
@@ -156,7 +163,7 @@ impl<O: Clone> Calls<O> {
     pub(super) fn assign(&self, id: CallId, number: InstanceNumber, owner: O) -> bool {
         self.with_live(id, |live| {
             live.owner = Some((number, owner));
-            live.phase = Phase::Starting(None, None);
+            live.phase = Phase::Starting(None, false);
         })
         .is_some()
     }
@@ -166,10 +173,10 @@ impl<O: Clone> Calls<O> {
     pub(super) fn pending(&self, id: CallId) -> Option<Ended<O>> {
         let mut shard = self.shard(shard_of(id));
         let live = shard.live(id)?;
-        if let Phase::Starting(early, otherwise) = &mut live.phase
-            && (early.is_some() || otherwise.is_some())
+        if let Phase::Starting(early, closed) = &mut live.phase
+            && (early.is_some() || *closed)
         {
-            *early = early.take().or_else(|| otherwise.take());
+            early.get_or_insert_with(unended);
             return self.end(&mut shard, id, Stray::Double);
         }
         live.phase = Phase::Pending;
@@ -250,19 +257,15 @@ impl<O: Clone> Calls<O> {
 
     /// Takes out all calls of an instance that are pending. One whose `start`
     /// has not answered is left to that answer, which may be its end, and ends
-    /// with what `closed` says if it is not.
-    pub(super) fn end_all(
-        &self,
-        number: InstanceNumber,
-        closed: impl Fn() -> Completion,
-    ) -> Vec<Ended<O>> {
+    /// as [`unended`] if it is not.
+    pub(super) fn end_all(&self, number: InstanceNumber) -> Vec<Ended<O>> {
         let mut ended = Vec::new();
         for shard in &self.shards {
             let mut shard = lock(shard);
             let ids: Vec<u64> = shard.of_instance(number).collect();
             for id in ids.into_iter().map(CallId) {
                 match shard.live(id).map(|live| &mut live.phase) {
-                    Some(Phase::Starting(_, otherwise)) => *otherwise = Some(closed()),
+                    Some(Phase::Starting(_, closed)) => *closed = true,
                     Some(Phase::Pending) => ended.extend(self.end(&mut shard, id, Stray::Late)),
                     None => {}
                 }
@@ -460,18 +463,18 @@ mod tests {
         assert!(calls.abandon(open()).is_some());
         assert!(calls.withdraw(open()).is_some());
         assert!(calls.pending(open()).is_none());
-        assert_eq!(calls.end_all(number, done).len(), 1);
+        assert_eq!(calls.end_all(number).len(), 1);
     }
 
     #[test]
     fn a_call_whose_start_has_not_answered_is_not_ended_behind_its_back() {
         let (calls, number) = (Calls::new(), InstanceNumber::next());
         let (answers, goes_on) = (insert(&calls, number), insert(&calls, number));
-        assert!(calls.end_all(number, done).is_empty());
+        assert!(calls.end_all(number).is_empty());
         let ended = calls.withdraw(answers).expect("it is there");
         assert_eq!(ended.early, None, "its own answer is its end");
         let ended = calls.pending(goes_on).expect("nobody is left to end it");
-        assert_eq!(ended.early, Some(done()));
+        assert_eq!(ended.early, Some(unended()));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::{
     Call, CallId, CallSink, Completion, PluginInstance, PluginState, Started, answer,
-    calls::{Calls, InstanceNumber, Stray},
+    calls::{Calls, InstanceNumber, Stray, unended},
     faults::{FaultCounts, Faults},
     ffi::{Begun, Descriptor, Facilities, HostContext, Instance, PluginSide, Request, Seed},
     restart::{Admission, Parked, Restart},
@@ -292,13 +292,8 @@ impl Hosted {
             return false;
         }
         instance.close();
-        let closed = || {
-            Completion::Failed(answer::fault(
-                "it said that no call runs any more, and this one had not ended".into(),
-            ))
-        };
-        for ended in self.side.calls.end_all(instance.host().number(), closed) {
-            ended.sink.complete(closed());
+        for ended in self.side.calls.end_all(instance.host().number()) {
+            ended.sink.complete(unended());
         }
         true
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::Driver;
@@ -36,15 +37,17 @@ impl Driver {
         let client = self.client.clone()?;
         let config = self.config.clone();
         let operation: Operation = match *action {
-            Action::Attest { offer_token } => Box::pin(async move {
-                let token = offer_token.then(|| token(&config)).flatten();
-                let profile = steps::profile(&config, &node.facts);
-                match client
-                    .attest_and_challenge(&profile, token.as_deref())
-                    .await
-                {
-                    Ok(expires_at) => Step::Event(Event::Attested { expires_at }),
-                    Err(error) => Step::Failed(error),
+            Action::Attest { offer_token } => Box::pin({
+                let token = self.token_to_offer(offer_token);
+                async move {
+                    let profile = steps::profile(&config, &node.facts);
+                    match client
+                        .attest_and_challenge(&profile, token.as_deref())
+                        .await
+                    {
+                        Ok(expires_at) => Step::Event(Event::Attested { expires_at }),
+                        Err(error) => Step::Failed(error),
+                    }
                 }
             }),
             Action::Register => Box::pin(async move {
@@ -94,6 +97,24 @@ impl Driver {
 }
 
 /// Unreadable is as good as none: the controller's answer says what is missing.
+impl Driver {
+    /// The enrolment token, where it is to be offered: when the controller may
+    /// want one, and when there is another one than it was offered last.
+    fn token_to_offer(&mut self, wanted: bool) -> Option<String> {
+        let digest = |token: &String| <[u8; 32]>::from(Sha256::digest(token));
+        let last = self.offered_token;
+        if !wanted && last.is_none() {
+            return None;
+        }
+        let token = token(&self.config)?;
+        if !wanted && last == Some(digest(&token)) {
+            return None;
+        }
+        self.offered_token = Some(digest(&token));
+        Some(token)
+    }
+}
+
 fn token(config: &Config) -> Option<String> {
     let source = config.controller.enrolment_token.as_ref()?;
     match steps::enrolment_token(source) {
