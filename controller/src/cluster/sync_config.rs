@@ -65,7 +65,8 @@ impl Controller {
             .config_status
             .as_ref()
             .is_some_and(|s| s.active_version == version);
-        if !known {
+        // On a session it tells more, and that must not be overwritten.
+        if !known && node.session().is_none() {
             let status = ConfigStatus {
                 active_version: version.to_owned(),
                 attempted_version: version.to_owned(),
