@@ -152,15 +152,17 @@ async fn run(operator: &Operator, node: &str) {
         .await
         .expect("a watch")
         .into_inner();
+    let mut succeeded = false;
     while let Some(event) = events.message().await.expect("the watch goes on") {
         if let Some(Event::Command(view)) = event.event
             && view.state() >= CommandState::Succeeded
         {
             assert_eq!(view.state(), CommandState::Succeeded, "{view:?}");
-            return;
+            succeeded = true;
         }
     }
-    panic!("the watch ended without an outcome");
+    // To its end: a stream that is given up costs the connection a reset.
+    assert!(succeeded, "the watch ended without an outcome");
 }
 
 /// From the start of a worker's process until the controller has accepted it,
