@@ -15,6 +15,7 @@ pub mod drain;
 pub mod facts;
 pub mod identity;
 pub mod journal;
+pub mod landlock;
 pub mod lifecycle;
 pub mod loader;
 pub mod local;

@@ -4,7 +4,7 @@
 //! descriptors the worker has open without close-on-exec, its limits and its
 //! umask, and outlives it. [`Confinement`] ends that.
 
-use std::{io, process::Command};
+use std::{io, os::fd::OwnedFd, process::Command, sync::Arc};
 
 use crate::ffi::{confine, user};
 
@@ -13,7 +13,8 @@ use crate::ffi::{confine, user};
 ///
 /// * leads a session and a process group of its own, so that its process id
 ///   names the group that it and what it starts belong to;
-/// * inherits no file descriptor but standard input, output and error;
+/// * inherits no file descriptor but standard input, output and error, and
+///   those that [`descriptor`](Self::descriptor) gives it;
 /// * leaves no core dump;
 /// * is killed, on Linux, when the **thread** that started it ends, as it does
 ///   when the worker is killed. So start it on a thread that waits for it. What
@@ -38,6 +39,20 @@ pub struct Confinement {
     pub(crate) limits: Vec<(Resource, u64)>,
     pub(crate) nice: u8,
     pub(crate) umask: Option<u32>,
+    pub(crate) descriptors: Vec<(Arc<OwnedFd>, i32)>,
+    pub(crate) privileges: Privileges,
+}
+
+/// What a program may become.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Privileges {
+    /// As any other.
+    #[default]
+    Kept,
+    /// No more than it is.
+    NoNew,
+    /// Nothing that its user alone would not be.
+    None,
 }
 
 /// What of a machine a process can be limited in. The limits are those of
@@ -98,6 +113,45 @@ impl Confinement {
     #[must_use]
     pub fn umask(mut self, mask: u32) -> Self {
         self.umask = Some(mask & 0o777);
+        self
+    }
+
+    /// Gives it `descriptor` under this number, 3 to 255. It stays open as long
+    /// as this confinement and every command that it was applied to. The first
+    /// use of a number keeps it taken in the worker for good, so that nothing
+    /// else comes to lie there when a program is started.
+    ///
+    /// # Panics
+    ///
+    /// If the number is none of those.
+    #[must_use]
+    pub fn descriptor(mut self, descriptor: OwnedFd, number: i32) -> Self {
+        assert!(
+            (3..=255).contains(&number),
+            "a descriptor is given the number {number}, which is not within 3 to 255"
+        );
+        self.descriptors.retain(|(_, taken)| *taken != number);
+        self.descriptors.push((Arc::new(descriptor), number));
+        self
+    }
+
+    /// Neither it nor what it starts gains anything by set-user-id programs or
+    /// file capabilities. Linux alone knows this; elsewhere nothing changes.
+    #[must_use]
+    pub fn no_new_privileges(mut self) -> Self {
+        if self.privileges == Privileges::Kept {
+            self.privileges = Privileges::NoNew;
+        }
+        self
+    }
+
+    /// Takes all capabilities from it, besides
+    /// [`no_new_privileges`](Self::no_new_privileges): run as root it still owns
+    /// root's files and can do nothing else that another user cannot. Linux
+    /// alone knows this; elsewhere nothing changes.
+    #[must_use]
+    pub fn no_capabilities(mut self) -> Self {
+        self.privileges = Privileges::None;
         self
     }
 

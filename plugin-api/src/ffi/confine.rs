@@ -1,8 +1,11 @@
 //! What a child does between its fork and its program.
 
+mod descriptors;
+
 use std::{io, os::unix::process::CommandExt, process::Command};
 
-use crate::process::{Confinement, Resource};
+use self::descriptors::Descriptors;
+use crate::process::{Confinement, Privileges, Resource};
 
 /// Between the limit at which a program is told and that at which it is killed.
 const CPU_GRACE_SECONDS: u64 = 5;
@@ -11,16 +14,21 @@ const MOST_DESCRIPTORS: u64 = 65_536;
 
 pub(crate) fn apply(confinement: Confinement, command: &mut Command) -> &mut Command {
     let parent = std::process::id();
+    let mut descriptors = Descriptors::prepare(&confinement.descriptors);
     // SAFETY: the closure runs in the child, where of all threads only this one
     // goes on. It takes no lock and allocates nothing: `enter` makes system
     // calls over memory that was allocated before the fork, and builds errors
     // from numbers.
-    unsafe { command.pre_exec(move || enter(&confinement, parent)) }
+    unsafe { command.pre_exec(move || enter(&confinement, &mut descriptors, parent)) }
 }
 
-fn enter(confinement: &Confinement, parent: u32) -> io::Result<()> {
+fn enter(confinement: &Confinement, descriptors: &mut Descriptors, parent: u32) -> io::Result<()> {
     // SAFETY: takes nothing, changes no memory.
     check(unsafe { libc::setsid() })?;
+    // Before the limits, of which one may leave no room for copies.
+    descriptors.set_aside()?;
+    close_on_exec()?;
+    descriptors.give()?;
     limit(libc::RLIMIT_CORE, 0, 0)?;
     for &(resource, value) in &confinement.limits {
         match resource {
@@ -54,8 +62,59 @@ fn enter(confinement: &Confinement, parent: u32) -> io::Result<()> {
         check(unsafe { libc::setuid(user.uid) })?;
     }
     // After the change of user, which would undo it.
-    die_with(parent)?;
-    close_on_exec()
+    privileges(confinement.privileges)?;
+    die_with(parent)
+}
+
+#[cfg(target_os = "linux")]
+fn privileges(privileges: Privileges) -> io::Result<()> {
+    if privileges == Privileges::Kept {
+        return Ok(());
+    }
+    let (yes, none): (libc::c_ulong, libc::c_ulong) = (1, 0);
+    // SAFETY: plain numbers.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, yes, none, none, none) })?;
+    if privileges == Privileges::NoNew {
+        return Ok(());
+    }
+    /// `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`, of which the two
+    /// structures below are.
+    const VERSION: u32 = 0x2008_0522;
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: libc::c_int,
+    }
+    #[repr(C)]
+    struct Data {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    let header = Header {
+        version: VERSION,
+        pid: 0,
+    };
+    let sets = [const {
+        Data {
+            effective: 0,
+            permitted: 0,
+            inheritable: 0,
+        }
+    }; 2];
+    // What is given up so does not come back with the program, root's or not:
+    // no new privileges were forbidden before.
+    // SAFETY: both outlive the call, and this version of it reads two sets.
+    let answer = unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const sets) };
+    if answer == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn privileges(_: Privileges) -> io::Result<()> {
+    Ok(())
 }
 
 /// Has the system kill this process when the thread that forked it ends.
@@ -76,7 +135,7 @@ fn die_with(_: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves the program standard input, output and error alone.
+/// Leaves the program standard input, output and error.
 fn close_on_exec() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
