@@ -6,6 +6,7 @@ mod faults;
 #[allow(unsafe_code)]
 mod ffi;
 mod hosted;
+mod interfaces;
 mod log;
 mod restart;
 mod schema;
@@ -17,8 +18,9 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
 pub use faults::FaultCounts;
-pub(crate) use ffi::{Descriptor, Facilities, map};
+pub(crate) use ffi::{Descriptor, map};
 pub(crate) use hosted::{Hosted, Hosting};
+pub(crate) use interfaces::Granted;
 pub use log::follow_log_level;
 
 use crate::command::{CancelReason, CommandId};

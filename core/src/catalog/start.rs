@@ -18,7 +18,7 @@ use super::{
 use crate::{
     loader::{Check, Refusal},
     manifest::HostInterface,
-    plugin::{self, Descriptor, Facilities, Handler, Hosted, Hosting, PluginInstance, PluginState},
+    plugin::{self, Descriptor, Granted, Handler, Hosted, Hosting, PluginInstance, PluginState},
 };
 
 /// A plugin that takes longer to give its schemas is given up. Its thread stays
@@ -160,14 +160,14 @@ fn start_one(
             .unwrap_or_default(),
         node: serde_json::to_string(&options.node).unwrap_or_else(|_| "{}".to_owned()),
         state_dir,
-        facilities: Facilities {
+        interfaces: Arc::new(Granted {
             node_control: granted
                 .contains(&HostInterface::NodeControl)
                 .then(|| Arc::clone(&options.node_control)),
             config: granted
                 .contains(&HostInterface::Config)
                 .then(|| Arc::clone(&options.config_control)),
-        },
+        }),
         request_schemas,
         id,
     })

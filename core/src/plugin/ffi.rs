@@ -12,14 +12,13 @@ mod buffer;
 mod bytes;
 mod checkpoint;
 mod descriptor;
-mod facilities;
 mod host;
 mod instance;
 mod library;
 mod table;
+mod tables;
 
 pub(crate) use descriptor::Descriptor;
-pub(crate) use facilities::Facilities;
 pub(super) use host::{HostContext, PluginSide, set_log_level};
 pub(super) use instance::{Begun, Instance, Request, Seed};
 pub(crate) use library::map;

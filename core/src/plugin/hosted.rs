@@ -17,7 +17,8 @@ use super::{
     Call, CallId, CallSink, Completion, PluginInstance, PluginState, Started, answer,
     calls::{Calls, InstanceNumber, Stray, unended},
     faults::{FaultCounts, Faults},
-    ffi::{Begun, Descriptor, Facilities, HostContext, Instance, PluginSide, Request, Seed},
+    ffi::{Begun, Descriptor, HostContext, Instance, PluginSide, Request, Seed},
+    interfaces::HostInterfaces,
     restart::{Admission, Parked, Restart},
     schema::RequestSchema,
 };
@@ -45,7 +46,7 @@ pub(crate) struct Hosting {
     /// The plugin's own; it exists.
     pub(crate) state_dir: PathBuf,
     /// What it was granted.
-    pub(crate) facilities: Facilities,
+    pub(crate) interfaces: Arc<dyn HostInterfaces>,
     /// The schemas of its requests, by handler.
     pub(crate) request_schemas: Vec<Option<Value>>,
 }
@@ -57,7 +58,7 @@ pub(crate) struct Hosted {
     pub(super) side: Arc<PluginSide>,
     node: String,
     state_dir: String,
-    facilities: Facilities,
+    interfaces: Arc<dyn HostInterfaces>,
     config: Mutex<String>,
     schemas: Vec<Option<RequestSchema>>,
     pub(super) current: ArcSwapOption<Instance>,
@@ -83,7 +84,7 @@ impl Hosted {
             side: Arc::new(side),
             node: hosting.node,
             state_dir: hosting.state_dir.to_string_lossy().into_owned(),
-            facilities: hosting.facilities,
+            interfaces: hosting.interfaces,
             config: Mutex::new(Value::Object(hosting.config).to_string()),
             schemas: hosting
                 .request_schemas
@@ -131,15 +132,15 @@ impl Hosted {
             node: self.node.clone(),
             state_dir: self.state_dir.clone(),
         };
-        let (descriptor, side, facilities) = (
+        let (descriptor, side, interfaces) = (
             self.descriptor,
             Arc::clone(&self.side),
-            self.facilities.clone(),
+            Arc::clone(&self.interfaces),
         );
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name(format!("create-{}", self.side.id));
         let spawned = thread.spawn(move || {
-            let context = HostContext::leak(side, facilities);
+            let context = HostContext::leak(side, interfaces);
             // Nobody listens any more if this took too long.
             let _ = answer.send(Instance::create(&descriptor, context, &seed));
         });

@@ -93,13 +93,14 @@ unsafe extern "C" fn load(host_ctx: *mut c_void, call_id: u64, out: *mut AegisBu
 
 #[cfg(test)]
 mod tests {
-    use std::sync::OnceLock;
+    use std::sync::{Arc, OnceLock};
 
     use super::*;
     use crate::plugin::{
         calls::Calls,
         faults::Faults,
-        ffi::{Facilities, HostContext, PluginSide, buffer::ForeignBuffer},
+        ffi::{HostContext, PluginSide, buffer::ForeignBuffer},
+        interfaces::Granted,
     };
 
     #[test]
@@ -110,7 +111,7 @@ mod tests {
             faults: Faults::default(),
             on_panic: OnceLock::new(),
         };
-        let context = HostContext::leak(side.into(), Facilities::default()).as_ptr();
+        let context = HostContext::leak(side.into(), Arc::new(Granted::default())).as_ptr();
         let mut out = AegisBuffer::EMPTY;
         let some = AegisBytes::new(b"some");
         // SAFETY: a context of this host or null, readable bytes or a length

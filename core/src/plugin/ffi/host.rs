@@ -19,15 +19,17 @@ use aegis_plugin_api::abi::{
 use tracing::Level;
 
 use super::{
-    Facilities, Instance,
+    Instance,
     buffer::ForeignBuffer,
     bytes, checkpoint,
     instance::{cancelled_number, table_size},
+    tables,
 };
 use crate::plugin::{
     CallId, CallSink, answer,
     calls::{Calls, InstanceNumber},
     faults::Faults,
+    interfaces::{Granted, HostInterfaces},
     log,
 };
 
@@ -80,18 +82,21 @@ pub(crate) struct PluginSide {
 pub(crate) struct HostContext {
     number: InstanceNumber,
     plugin: Arc<PluginSide>,
-    facilities: RwLock<Facilities>,
+    interfaces: RwLock<Arc<dyn HostInterfaces>>,
     closed: AtomicBool,
     poisoned: AtomicBool,
 }
 
 impl HostContext {
     /// A context for one more instance of `plugin`.
-    pub(crate) fn leak(plugin: Arc<PluginSide>, facilities: Facilities) -> &'static Self {
+    pub(crate) fn leak(
+        plugin: Arc<PluginSide>,
+        interfaces: Arc<dyn HostInterfaces>,
+    ) -> &'static Self {
         Box::leak(Box::new(Self {
             number: InstanceNumber::next(),
             plugin,
-            facilities: RwLock::new(facilities),
+            interfaces: RwLock::new(interfaces),
             closed: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
         }))
@@ -122,13 +127,13 @@ impl HostContext {
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         *self
-            .facilities
+            .interfaces
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = Facilities::default();
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(Granted::default());
     }
 
-    pub(super) fn facilities(&self) -> Facilities {
-        self.facilities
+    pub(super) fn interfaces(&self) -> Arc<dyn HostInterfaces> {
+        self.interfaces
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -317,7 +322,7 @@ unsafe extern "C" fn interface(host_ctx: *mut c_void, id: AegisBytes) -> *const 
         let id = unsafe { bytes::borrow(id) }.and_then(|id| std::str::from_utf8(id).ok());
         match id {
             Some(checkpoint::ID) => checkpoint::table(),
-            Some(id) => context.facilities().table(id),
+            Some(id) => tables::table(&*context.interfaces(), id),
             None => ptr::null(),
         }
     };
