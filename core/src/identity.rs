@@ -2,7 +2,6 @@
 //!
 //! Nothing here talks to a controller.
 
-mod atomic;
 mod enrolment;
 mod error;
 mod key_file;

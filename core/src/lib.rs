@@ -33,5 +33,7 @@ pub mod simulation;
 pub mod trust;
 
 mod id_map;
+mod key_pem;
 mod kill_point;
 mod unpoisoned;
+mod whole_file;

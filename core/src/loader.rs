@@ -11,7 +11,7 @@ mod ownership;
 mod refusal;
 mod sealed;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aegis_plugin_api::manifest::Manifest;
 
@@ -21,7 +21,10 @@ pub use inspection::{CheckResult, Inspection, inspect};
 pub use refusal::{Check, Refusal};
 pub(crate) use sealed::Sealed;
 
-use crate::manifest;
+use crate::{
+    manifest,
+    trust::{MAX_SIGNATURE_BYTES, SIGNATURE_SUFFIX},
+};
 
 /// Bytes of the largest plugin file that is read.
 pub const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
@@ -46,7 +49,12 @@ pub struct PluginFile {
     pub manifest: Manifest,
     /// The manifest's very text, to be compared with the descriptor's.
     pub manifest_text: Vec<u8>,
+    /// The signature file beside it, or why that cannot be read.
+    pub signature: BesideIt,
 }
+
+/// The content of a signature file; `None` if there is none.
+pub type BesideIt = Result<Option<Vec<u8>>, Refusal>;
 
 /// A file that was not taken.
 #[derive(Debug)]
@@ -88,6 +96,7 @@ pub fn examine(directory: &Directory, name: &str) -> Result<PluginFile, Box<Refu
             bytes,
             manifest: read.manifest,
             manifest_text: read.text,
+            signature: read_signature(directory, name),
         }),
         Err(refusal) => {
             let manifest = manifest::Image::parse(&bytes)
@@ -97,4 +106,42 @@ pub fn examine(directory: &Directory, name: &str) -> Result<PluginFile, Box<Refu
             Err(refused(Some(digest), manifest, refusal))
         }
     }
+}
+
+/// The digest of any machine's library, and the manifest that it carries.
+///
+/// # Errors
+///
+/// It cannot be read, or its manifest or exported descriptor is unsound.
+pub(crate) fn declared(file: &Path) -> Result<(Digest, Manifest), Refusal> {
+    let (parent, name) = parts(file)?;
+    let (directory, _) = Directory::open_any(parent)?;
+    let (bytes, _) = directory.read_any(name)?;
+    let image = manifest::Image::parse(&bytes)?;
+    let manifest = manifest::decode(image.manifest_text()?)?;
+    manifest::check_declarations(&manifest)?;
+    image.check_symbol(&manifest)?;
+    Ok((Digest::of(&bytes), manifest))
+}
+
+/// The directory of a file, and its name in there.
+fn parts(file: &Path) -> Result<(&Path, &str), Refusal> {
+    let parent = match file.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => Path::new("/"),
+    };
+    match file.file_name().and_then(|name| name.to_str()) {
+        Some(name) => Ok((parent, name)),
+        None => Err(Refusal::new(
+            Check::File,
+            "its path does not end in a name",
+            "name a file",
+        )),
+    }
+}
+
+/// What stands beside the library `name`, if anything does.
+fn read_signature(directory: &Directory, name: &str) -> BesideIt {
+    directory.read_small(&format!("{name}{SIGNATURE_SUFFIX}"), MAX_SIGNATURE_BYTES)
 }

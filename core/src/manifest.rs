@@ -11,7 +11,7 @@ use aegis_plugin_api::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use serde_json::Value;
 
 pub use image::Image;
-pub(crate) use rules::{HostInterface, is_name};
+pub(crate) use rules::{HostInterface, check_declarations, is_name};
 
 use crate::loader::{Check, Refusal};
 
@@ -102,7 +102,7 @@ pub fn check(manifest: &Manifest) -> Result<(), Refusal> {
 /// The same, each check on its own.
 pub fn check_each(manifest: &Manifest) -> [(Check, Result<(), Refusal>); 4] {
     [
-        (Check::Declarations, rules::check_declarations(manifest)),
+        (Check::Declarations, check_declarations(manifest)),
         (Check::Target, rules::check_target(&manifest.target)),
         (Check::Abi, rules::check_abi(manifest)),
         (Check::Panic, rules::check_panic(manifest)),

@@ -208,8 +208,11 @@ pub struct PluginInfo {
     /// What became of it.
     #[serde(flatten)]
     pub state: PluginState,
-    /// Which trust policy let it in, as `owner`, `pinned` or `built-in`.
+    /// What let it in: `owner`, `signed`, `pinned` or `built-in`; empty if
+    /// nothing did.
     pub trust: String,
+    /// Why, in a sentence; empty if nothing did.
+    pub trust_reason: String,
 }
 
 /// What became of a plugin.

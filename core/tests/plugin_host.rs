@@ -13,5 +13,7 @@ mod files;
 mod fixture;
 #[path = "plugin_host/mutation.rs"]
 mod mutation;
+#[path = "plugin_host/signatures.rs"]
+mod signatures;
 #[path = "plugin_host/world.rs"]
 mod world;

@@ -67,7 +67,25 @@ pub enum PluginsCommand {
         /// The plugin's name.
         plugin: String,
     },
-    /// Show what a plugin file says of itself, without running any of it.
+    /// Make a key to sign plugins with: a private file, and a public one beside it.
+    Keygen {
+        /// The private key's file; the public one is called the same with .pub behind it.
+        #[arg(long, value_name = "FILE", default_value = "plugin-signing.key")]
+        out: PathBuf,
+    },
+    /// Sign a plugin file: writes the signature that nodes look for beside it.
+    Sign {
+        /// The private key, as `keygen` or openssl wrote it.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// The library; it may be for another machine than this one.
+        plugin: PathBuf,
+        /// Where to, if not beside the library with .sig behind its name.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Show what a plugin file says of itself and whether a start would let it in, without running
+    /// any of it.
     Inspect {
         /// The library.
         file: PathBuf,

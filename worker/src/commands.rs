@@ -6,9 +6,11 @@ mod journal;
 mod plugins;
 mod printing;
 mod release;
+mod signing;
 
 pub use check_config::check_config;
 pub use identity::identity_show;
 pub use journal::journal_list;
 pub use plugins::{plugins_inspect, plugins_list};
 pub use release::plugins_release;
+pub use signing::{plugins_keygen, plugins_sign};

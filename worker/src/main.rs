@@ -34,6 +34,10 @@ fn main() -> ExitCode {
         Some(Command::Plugins(PluginsCommand::Release { plugin })) => {
             commands::plugins_release(&cli.settings, plugin)
         }
+        Some(Command::Plugins(PluginsCommand::Keygen { out })) => commands::plugins_keygen(out),
+        Some(Command::Plugins(PluginsCommand::Sign { key, plugin, out })) => {
+            commands::plugins_sign(key, plugin, out.as_deref())
+        }
         Some(Command::Journal(JournalCommand::List(list))) => {
             commands::journal_list(&cli.settings, list)
         }

@@ -10,7 +10,7 @@ use crate::{
     loader::{self, Directory, PluginFile, Refusal},
     manifest,
     plugin::{Descriptor, Placement, PluginInfo, PluginState},
-    trust,
+    trust::{self, Subject},
 };
 
 /// A plugin, as far as it is known.
@@ -88,6 +88,7 @@ fn linked(built_in: &BuiltIn) -> Found {
         file: None,
         state: PluginState::Active,
         trust: "built-in".to_owned(),
+        trust_reason: "it is part of the worker's program".to_owned(),
     };
     let read = || -> Result<(Descriptor, Manifest), Refusal> {
         let descriptor = Descriptor::linked(built_in.descriptor())?;
@@ -168,10 +169,15 @@ fn file(directory: &Directory, name: &str, plugins: &PluginsConfig) -> Found {
     info.name.clone_from(&manifest.id);
     info.version.clone_from(&manifest.version);
     info.sha256 = Some(*file.digest.as_bytes());
-    let config = plugins.by_name.get(&manifest.id);
-    match trust::admit(plugins.trust, config, &manifest.id, &file.digest) {
-        Ok(trusted) => {
-            trusted.clone_into(&mut info.trust);
+    let subject = Subject {
+        id: &manifest.id,
+        version: &manifest.version,
+        digest: &file.digest,
+    };
+    match trust::admit(plugins, &subject, &file.signature) {
+        Ok(admission) => {
+            admission.by.as_str().clone_into(&mut info.trust);
+            info.trust_reason = admission.reason;
             let source = Some(Source::File(Box::new(file)));
             Found {
                 info,
@@ -204,5 +210,6 @@ fn file_info(path: &Path) -> PluginInfo {
         file: Some(path.to_owned()),
         state: PluginState::Active,
         trust: String::new(),
+        trust_reason: String::new(),
     }
 }

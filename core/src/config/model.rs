@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::plugin::Placement;
+use crate::{plugin::Placement, trust::PublicKey};
 
 /// Everything a worker is told.
 #[derive(Debug, Clone)]
@@ -93,6 +93,10 @@ pub struct PluginsConfig {
     pub dirs: Vec<PathBuf>,
     /// What lets a file in.
     pub trust: Trust,
+    /// Whose signatures do.
+    pub keys: Vec<PublicKey>,
+    /// SHA-256 of files that nothing lets in.
+    pub revoked: Vec<[u8; 32]>,
     /// A plugin of which a handler ran at so many crashes of the worker in a
     /// row is not started any more; 0: it always is.
     pub quarantine_after: u32,
@@ -111,6 +115,8 @@ pub enum Trust {
     Owner,
     /// Those, and its digest in the config.
     Pinned,
+    /// Those, and a signature by a key of the config or its digest there.
+    Signed,
 }
 
 /// `[plugins.NAME]`
@@ -181,6 +187,8 @@ impl Default for PluginsConfig {
         Self {
             dirs: Vec::new(),
             trust: Trust::default(),
+            keys: Vec::new(),
+            revoked: Vec::new(),
             // Once is an accident, and twice can be one.
             quarantine_after: 3,
             off_by_default: Vec::new(),

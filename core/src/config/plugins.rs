@@ -9,32 +9,41 @@ use super::{
     section::{Section, no_names, one_of},
     sources::Sources,
 };
-use crate::plugin::Placement;
+use crate::{plugin::Placement, trust::PublicKey};
 
 /// The host interfaces that an operator can grant.
 const GRANTS: &[(&str, ())] = &[("node-control", ()), ("config", ())];
 
 pub(super) fn read(sources: &Sources) -> PluginsConfig {
     let section = Section::root(sources, "plugins");
-    let trust = section.parsed("trust", |text| match text {
-        "signed" => Err(
-            "\"signed\" is not available in this version: write \"owner\" or \"pinned\"".to_owned(),
-        ),
-        other => one_of(&[("owner", Trust::Owner), ("pinned", Trust::Pinned)])(other),
-    });
+    let trust = section.parsed(
+        "trust",
+        one_of(&[
+            ("owner", Trust::Owner),
+            ("pinned", Trust::Pinned),
+            ("signed", Trust::Signed),
+        ]),
+    );
     section.parsed("default_placement", |text| {
         placement(text).and_then(|placement| match placement {
             Placement::InProcess => Ok(()),
             Placement::BuiltIn => Err("a file cannot be built in: write \"in-process\"".to_owned()),
         })
     });
-    section.not_available(
-        "keys",
-        "they belong to trust = \"signed\"; use \"pinned\" and sha256",
-    );
+    let trust = trust.map(|found| found.value).unwrap_or_default();
+    let (given, keys) = keys(&section);
+    if trust == Trust::Signed && given == 0 {
+        section.fault(
+            "trust",
+            "\"signed\" needs plugins.keys: list the keys whose signatures count, or write \
+             \"pinned\"",
+        );
+    }
     let config = PluginsConfig {
         dirs: section.paths("dirs").unwrap_or_default(),
-        trust: trust.map(|found| found.value).unwrap_or_default(),
+        trust,
+        keys,
+        revoked: digests(&section, "revoked"),
         quarantine_after: section
             .integer("quarantine_after", 0..=100)
             .unwrap_or(PluginsConfig::default().quarantine_after),
@@ -47,6 +56,7 @@ pub(super) fn read(sources: &Sources) -> PluginsConfig {
                     "dirs",
                     "trust",
                     "keys",
+                    "revoked",
                     "default_placement",
                     "quarantine_after",
                 ]
@@ -74,7 +84,7 @@ fn plugin(plugins: &Section<'_>, name: &str) -> PluginConfig {
         placement: section
             .parsed("placement", placement)
             .map(|found| found.value),
-        sha256: digests(&section),
+        sha256: digests(&section, "sha256"),
         grants: section.texts("grants").unwrap_or_default(),
         config: section
             .item("config")
@@ -114,11 +124,32 @@ fn placement(text: &str) -> Result<Placement, String> {
     }
 }
 
+/// How many were given, and those of them that are sound.
+fn keys(section: &Section<'_>) -> (usize, Vec<PublicKey>) {
+    let given = section.placed_texts("keys");
+    let mut keys: Vec<PublicKey> = Vec::new();
+    for text in &given {
+        match PublicKey::configured(&text.value) {
+            Ok(key) if keys.contains(&key) => section.fault_at(
+                text.origin.clone(),
+                "keys",
+                format!(
+                    "{:?} is a key that is listed already: leave it out",
+                    text.value
+                ),
+            ),
+            Ok(key) => keys.push(key),
+            Err(error) => section.fault_at(text.origin.clone(), "keys", error.to_string()),
+        }
+    }
+    (given.len(), keys)
+}
+
 /// One digest as a text, or several as a list.
-fn digests(section: &Section<'_>) -> Vec<[u8; 32]> {
-    let texts = match section.item("sha256").and_then(Item::as_str) {
+fn digests(section: &Section<'_>, key: &'static str) -> Vec<[u8; 32]> {
+    let texts = match section.item(key).and_then(Item::as_str) {
         Some(text) => vec![text.to_owned()],
-        None => section.texts("sha256").unwrap_or_default(),
+        None => section.texts(key).unwrap_or_default(),
     };
     let parsed: Vec<_> = texts.iter().map(|text| digest(text)).collect();
     for (text, _) in texts
@@ -127,7 +158,7 @@ fn digests(section: &Section<'_>) -> Vec<[u8; 32]> {
         .filter(|(_, digest)| digest.is_none())
     {
         section.fault(
-            "sha256",
+            key,
             format!("{text:?} is no SHA-256: write 64 hexadecimal digits, as sha256sum does"),
         );
     }

@@ -92,6 +92,11 @@ impl<'a> Section<'a> {
         self.sources.fault(self.origin(key), self.key(key), message);
     }
 
+    /// A fault of one value of a list.
+    pub(super) fn fault_at(&self, origin: Origin, key: &str, message: impl Into<String>) {
+        self.sources.fault(origin, self.key(key), message);
+    }
+
     /// A text that `parse` takes.
     pub(super) fn parsed<T, E: fmt::Display>(
         &self,
@@ -204,6 +209,24 @@ impl<'a> Section<'a> {
             self.fault(key, "this has to be a list of texts, as [\"one\", \"two\"]");
         }
         texts
+    }
+
+    /// The same, each with the line that it stands on.
+    pub(super) fn placed_texts(&self, key: &'static str) -> Vec<Found<String>> {
+        let texts = self.texts(key).unwrap_or_default();
+        let values = self.item(key).and_then(Item::as_array);
+        texts
+            .into_iter()
+            .enumerate()
+            .map(|(index, value)| {
+                let span = values.and_then(|values| values.get(index)?.span());
+                let origin = match span {
+                    Some(span) => self.sources.line(Some(span)),
+                    None => self.origin(key),
+                };
+                Found { value, origin }
+            })
+            .collect()
     }
 
     /// A path; one from the file is relative to the file.

@@ -1,10 +1,11 @@
 use std::{path::Path, time::Duration};
 
 use aegis_proto::cluster::v1::NodeRole;
+use base64::{Engine, prelude::BASE64_STANDARD};
 use proptest::prelude::*;
 
 use super::{model::*, *};
-use crate::plugin::Placement;
+use crate::{loader::Digest, plugin::Placement};
 
 fn load(text: &str) -> Result<Config, ConfigError> {
     Loader::new().text(text).load()
@@ -163,7 +164,7 @@ concurrency = 0
             "line 9: lifecycle.drain_timeout: ",
             "\"soon\" is no duration",
         ),
-        ("line 11: plugins.trust: ", "not available in this version"),
+        ("line 11: plugins.trust: ", "needs plugins.keys"),
         (
             "line 13: plugins.hello.placement: ",
             "not available in this version",
@@ -181,6 +182,53 @@ concurrency = 0
         assert!(fault.starts_with(start) && fault.contains(part), "{fault}");
     }
 }
+
+#[test]
+fn each_key_that_cannot_be_trusted_is_told_with_its_own_line() {
+    let good = format!("ed25519:{}", BASE64_STANDARD.encode(PUBLIC_KEY));
+    let text = format!(
+        r#"[plugins]
+trust = "signed"
+keys = [
+    "{good}",
+    "release.pub",
+    "/nowhere/release.pub",
+    "{good}",
+    "ed25519:AAAA",
+]
+revoked = "123"
+"#
+    );
+    let faults = faults(&text);
+    let expected = [
+        ("line 5: plugins.keys: ", "absolute path"),
+        ("line 6: plugins.keys: ", "/nowhere/release.pub"),
+        ("line 7: plugins.keys: ", "listed already"),
+        ("line 8: plugins.keys: ", "base64 of 32 bytes"),
+        ("line 10: plugins.revoked: ", "is no SHA-256"),
+    ];
+    assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+    for (fault, (start, part)) in faults.iter().zip(expected) {
+        assert!(fault.starts_with(start) && fault.contains(part), "{fault}");
+    }
+}
+
+#[test]
+fn signed_with_a_key_is_a_policy() {
+    let text = format!(
+        "[plugins]\ntrust = \"signed\"\nkeys = [\"ed25519:{}\"]\n",
+        BASE64_STANDARD.encode(PUBLIC_KEY)
+    );
+    let config = Loader::new().text(&text).load().expect("sound").plugins;
+    assert_eq!(config.trust, Trust::Signed);
+    assert_eq!(config.keys[0].fingerprint(), &Digest::of(&PUBLIC_KEY));
+}
+
+/// Of the first test vector of RFC 8032.
+const PUBLIC_KEY: [u8; 32] = [
+    0xd7, 0x5a, 0x98, 0x01, 0x82, 0xb1, 0x0a, 0xb7, 0xd5, 0x4b, 0xfe, 0xd3, 0xc9, 0x64, 0x07, 0x3a,
+    0x0e, 0xe1, 0x72, 0xf3, 0xda, 0xa6, 0x23, 0x25, 0xaf, 0x02, 0x1a, 0x68, 0xf7, 0x07, 0x51, 0x1a,
+];
 
 #[test]
 fn a_file_that_is_no_toml_is_told_with_its_line_beside_other_faults() {

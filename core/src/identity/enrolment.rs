@@ -9,7 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{IdentityError, StateDir, atomic};
+use super::{IdentityError, StateDir};
+use crate::whole_file;
 
 const NAME: &str = "enrolled";
 
@@ -42,11 +43,11 @@ impl EnrolmentRecord {
     ///
     /// The record cannot be written.
     pub fn note(&self, endpoint: &str) -> Result<(), IdentityError> {
-        match atomic::create(&self.dir, NAME, format!("{endpoint}\n").as_bytes()) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(IdentityError::io(
-                "write the enrolment record",
-                self.dir.join(NAME),
-            )(error)),
+        let path = self.dir.join(NAME);
+        match whole_file::create(&path, 0o600, format!("{endpoint}\n").as_bytes()) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(IdentityError::io("write the enrolment record", path)(error))
+            }
             _ => Ok(()),
         }
     }

@@ -4,7 +4,8 @@ use std::{fs, io, path::Path};
 
 use aegis_proto::NodeId;
 
-use super::{IdentityError, atomic};
+use super::IdentityError;
+use crate::whole_file;
 
 pub(super) const NAME: &str = "node-id";
 
@@ -24,7 +25,8 @@ pub(super) fn read(dir: &Path) -> Result<Option<NodeId>, IdentityError> {
 /// Keeps the configured id, or a new one.
 pub(super) fn create(dir: &Path, configured: Option<NodeId>) -> Result<NodeId, IdentityError> {
     let id = configured.unwrap_or_else(|| NodeId::from_uuid(uuid::Uuid::new_v4()));
-    atomic::create(dir, NAME, format!("{id}\n").as_bytes())
-        .map_err(IdentityError::io("write the node id file", dir.join(NAME)))?;
+    let path = dir.join(NAME);
+    whole_file::create(&path, 0o600, format!("{id}\n").as_bytes())
+        .map_err(IdentityError::io("write the node id file", path))?;
     Ok(id)
 }

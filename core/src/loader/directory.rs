@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Mode, OFlags},
+    fs::{AtFlags, Mode, OFlags},
     io::Errno,
 };
 
@@ -96,18 +96,34 @@ impl Directory {
     ///
     /// [`Check::File`].
     pub fn read(&self, name: &str) -> Result<Vec<u8>, Refusal> {
-        let (file, ownership) = self.open_file(name)?;
+        let (file, ownership) = self.open_file(name, MAX_FILE_BYTES)?;
         ownership?;
-        read_all(file)
+        read_all(file, MAX_FILE_BYTES)
+    }
+
+    /// The same of a file of `limit` bytes at the most; `None` if there is no
+    /// such name.
+    ///
+    /// # Errors
+    ///
+    /// [`Check::File`].
+    pub(crate) fn read_small(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Refusal> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        if let Err(Errno::NOENT) = rustix::fs::statat(&self.fd, name, flags) {
+            return Ok(None);
+        }
+        let (file, ownership) = self.open_file(name, limit)?;
+        ownership?;
+        read_all(file, limit).map(Some)
     }
 
     /// Reads it whoever owns it, and says apart whether that is in order.
     pub(super) fn read_any(&self, name: &str) -> Result<(Vec<u8>, Result<(), Refusal>), Refusal> {
-        let (file, ownership) = self.open_file(name)?;
-        Ok((read_all(file)?, ownership))
+        let (file, ownership) = self.open_file(name, MAX_FILE_BYTES)?;
+        Ok((read_all(file, MAX_FILE_BYTES)?, ownership))
     }
 
-    fn open_file(&self, name: &str) -> Result<(File, Result<(), Refusal>), Refusal> {
+    fn open_file(&self, name: &str, limit: u64) -> Result<(File, Result<(), Refusal>), Refusal> {
         let handle = self.open_beneath(name)?;
         let stat = rustix::fs::fstat(&handle).map_err(|error| cannot_read(Check::File, error))?;
         if let Some(kind) = ownership::irregular(&stat) {
@@ -118,8 +134,8 @@ impl Directory {
             ));
         }
         let ownership = ownership::check(Check::File, &stat);
-        if u64::try_from(stat.st_size).is_ok_and(|size| size > MAX_FILE_BYTES) {
-            return Err(too_large());
+        if u64::try_from(stat.st_size).is_ok_and(|size| size > limit) {
+            return Err(too_large(limit));
         }
         let file = reopen(handle).map_err(|error| {
             Refusal::new(
@@ -130,6 +146,7 @@ impl Directory {
         })?;
         Ok((file, ownership))
     }
+
     /// A descriptor of `name`, through links only as long as they stay within
     /// this directory.
     fn open_beneath(&self, name: &str) -> Result<OwnedFd, Refusal> {
@@ -221,10 +238,10 @@ fn reopen(handle: OwnedFd) -> std::io::Result<File> {
     Ok(File::from(handle))
 }
 
-fn read_all(file: File) -> Result<Vec<u8>, Refusal> {
+fn read_all(file: File, limit: u64) -> Result<Vec<u8>, Refusal> {
     let mut bytes = Vec::new();
     // The length in the stat is a hint only: the file may grow meanwhile.
-    file.take(MAX_FILE_BYTES + 1)
+    file.take(limit + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| {
             Refusal::new(
@@ -233,16 +250,20 @@ fn read_all(file: File) -> Result<Vec<u8>, Refusal> {
                 "see that it can be read",
             )
         })?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(too_large());
+    if bytes.len() as u64 > limit {
+        return Err(too_large(limit));
     }
     Ok(bytes)
 }
 
-fn too_large() -> Refusal {
+fn too_large(limit: u64) -> Refusal {
+    let limit = match limit / (1024 * 1024) {
+        0 => format!("{limit} bytes"),
+        mebibytes => format!("{mebibytes} MiB"),
+    };
     Refusal::new(
         Check::File,
-        format!("it is larger than {} MiB", MAX_FILE_BYTES / (1024 * 1024)),
+        format!("it is larger than {limit}"),
         "strip debug information from it",
     )
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use aegis_plugin_api::manifest::Manifest;
 use serde::Serialize;
 
-use super::{Check, Digest, Directory, Refusal};
+use super::{BesideIt, Check, Digest, Directory, Refusal, parts, read_signature};
 use crate::{
     config::model::PluginsConfig,
     manifest::{self, Image},
-    trust,
+    trust::{self, Admission, Subject},
 };
 
 /// What `aegis-worker plugins inspect FILE` shows.
@@ -23,6 +23,8 @@ pub struct Inspection {
     pub sha256: Option<Digest>,
     /// If it could be read, sound or not.
     pub manifest: Option<Manifest>,
+    /// What lets it in, if all that concerns trust is in order.
+    pub trust: Option<Admission>,
     /// Every check of [`Check::STATIC`], in order.
     pub checks: Vec<CheckResult>,
 }
@@ -71,6 +73,7 @@ pub fn inspect(file: &Path, plugins: &PluginsConfig) -> Inspection {
         bytes: None,
         sha256: None,
         manifest: None,
+        trust: None,
         checks: Check::STATIC
             .map(|check| CheckResult {
                 check,
@@ -79,26 +82,14 @@ pub fn inspect(file: &Path, plugins: &PluginsConfig) -> Inspection {
             })
             .to_vec(),
     };
-    if let Some(bytes) = read(file, &mut inspection) {
-        inspect_bytes(&bytes, plugins, &mut inspection);
+    if let Some((bytes, signature)) = read(file, &mut inspection) {
+        inspect_bytes(&bytes, &signature, plugins, &mut inspection);
     }
     inspection
 }
 
-fn read(file: &Path, inspection: &mut Inspection) -> Option<Vec<u8>> {
-    let parent = match file.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => Path::new("/"),
-    };
-    let Some(name) = file.file_name().and_then(|name| name.to_str()) else {
-        let refusal = Refusal::new(
-            Check::File,
-            "its path does not end in a name",
-            "name a file",
-        );
-        return inspection.note(Check::File, Err(refusal));
-    };
+fn read(file: &Path, inspection: &mut Inspection) -> Option<(Vec<u8>, BesideIt)> {
+    let (parent, name) = inspection.note(Check::File, parts(file))?;
     let opened = match Directory::open_any(parent) {
         Ok((directory, ownership)) => {
             inspection.note(Check::Directory, ownership);
@@ -112,10 +103,15 @@ fn read(file: &Path, inspection: &mut Inspection) -> Option<Vec<u8>> {
         Err(refusal) => return inspection.note(Check::File, Err(refusal)),
     };
     inspection.note(Check::File, checked);
-    Some(bytes)
+    Some((bytes, read_signature(&directory, name)))
 }
 
-fn inspect_bytes(bytes: &[u8], plugins: &PluginsConfig, inspection: &mut Inspection) {
+fn inspect_bytes(
+    bytes: &[u8],
+    signature: &BesideIt,
+    plugins: &PluginsConfig,
+    inspection: &mut Inspection,
+) {
     let digest = Digest::of(bytes);
     inspection.bytes = Some(bytes.len() as u64);
     inspection.sha256 = Some(digest);
@@ -131,10 +127,11 @@ fn inspect_bytes(bytes: &[u8], plugins: &PluginsConfig, inspection: &mut Inspect
         inspection.note(check, result);
     }
     inspection.note(Check::Symbol, image.check_symbol(&manifest));
-    let config = plugins.by_name.get(&manifest.id);
-    inspection.note(
-        Check::Trust,
-        trust::admit(plugins.trust, config, &manifest.id, &digest),
-    );
+    let subject = Subject {
+        id: &manifest.id,
+        version: &manifest.version,
+        digest: &digest,
+    };
+    inspection.trust = inspection.note(Check::Trust, trust::admit(plugins, &subject, signature));
     inspection.manifest = Some(manifest);
 }

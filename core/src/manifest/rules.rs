@@ -12,7 +12,14 @@ use serde_json::Value;
 use crate::loader::{Check, Refusal};
 
 /// Keys of the config's `[plugins]` that are not plugins.
-const RESERVED_IDS: [&str; 4] = ["dirs", "trust", "keys", "default_placement"];
+const RESERVED_IDS: [&str; 6] = [
+    "dirs",
+    "trust",
+    "keys",
+    "revoked",
+    "default_placement",
+    "quarantine_after",
+];
 /// Keys of the config's `[handlers]` that are not commands.
 const RESERVED_COMMANDS: [&str; 1] = ["default"];
 const MAX_HANDLERS: usize = 256;
@@ -71,7 +78,7 @@ pub(crate) fn is_name(text: &str) -> bool {
         })
 }
 
-pub(super) fn check_declarations(manifest: &Manifest) -> Result<(), Refusal> {
+pub(crate) fn check_declarations(manifest: &Manifest) -> Result<(), Refusal> {
     check_identity(manifest)?;
     if manifest.handlers.is_empty() {
         return Err(fail("it declares no handler"));

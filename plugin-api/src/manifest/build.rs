@@ -39,7 +39,14 @@ pub const fn bytes<const N: usize>(parts: &Parts) -> [u8; N] {
 }
 
 /// Keys of the config's `[plugins]` that a plugin's section would collide with.
-const RESERVED_IDS: [&str; 4] = ["dirs", "trust", "keys", "default_placement"];
+const RESERVED_IDS: [&str; 6] = [
+    "dirs",
+    "trust",
+    "keys",
+    "revoked",
+    "default_placement",
+    "quarantine_after",
+];
 /// What runs for longer is a service, not a command.
 const MAX_TIMEOUT_SECONDS: u64 = 30 * 24 * 60 * 60;
 
@@ -52,7 +59,8 @@ const fn check(parts: &Parts) {
     while i < RESERVED_IDS.len() {
         assert!(
             !equal(parts.id, RESERVED_IDS[i]),
-            "a plugin's id is not one of the keys of [plugins]: dirs, trust, keys, default_placement"
+            "a plugin's id is not one of the keys of [plugins]: dirs, trust, keys, revoked, \
+             default_placement, quarantine_after"
         );
         i += 1;
     }

@@ -109,6 +109,9 @@ fn print_inspection(inspection: &Inspection) -> anyhow::Result<()> {
             .collect();
         writeln!(out, "sha256     {hex}")?;
     }
+    if let Some(trust) = &inspection.trust {
+        writeln!(out, "trust      {}: {}", trust.by.as_str(), trust.reason)?;
+    }
     if let Some(manifest) = &inspection.manifest {
         writeln!(out, "plugin     {} {}", manifest.id, manifest.version)?;
         writeln!(

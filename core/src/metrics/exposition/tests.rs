@@ -36,6 +36,7 @@ fn plugin(name: &str, state: PluginState) -> PluginInfo {
         file: None,
         state,
         trust: "owner".to_owned(),
+        trust_reason: String::new(),
     }
 }
 
