@@ -84,6 +84,17 @@ pub enum PluginsCommand {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Write a plugin in Rust that builds, tests and loads as it stands.
+    New {
+        /// The name of the crate, of the plugin and of its first command, as disk-usage.
+        name: String,
+        /// The folder to write it to; by default the name.
+        #[arg(long, value_name = "DIR")]
+        path: Option<PathBuf>,
+        /// The folder plugin-api of a checkout, to be used in place of a copy of its sources.
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+    },
     /// Show what a plugin file says of itself and whether a start would let it in, without running
     /// any of it.
     Inspect {

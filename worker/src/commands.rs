@@ -3,6 +3,7 @@
 mod check_config;
 mod identity;
 mod journal;
+mod new;
 mod plugins;
 mod printing;
 mod release;
@@ -11,6 +12,7 @@ mod signing;
 pub use check_config::check_config;
 pub use identity::identity_show;
 pub use journal::journal_list;
+pub use new::plugins_new;
 pub use plugins::{plugins_inspect, plugins_list};
 pub use release::plugins_release;
 pub use signing::{plugins_keygen, plugins_sign};

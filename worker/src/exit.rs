@@ -1,6 +1,7 @@
 //! Exit codes and last words.
 
 use std::{
+    fmt,
     io::{self, Write},
     process::ExitCode,
 };
@@ -22,6 +23,18 @@ pub enum Exit {
     NotAdmitted = 3,
 }
 
+/// A command line that cannot be carried out as it is.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
 impl Exit {
     /// Prints the error with its causes and picks the code.
     pub fn of(done: anyhow::Result<()>) -> ExitCode {
@@ -38,7 +51,7 @@ impl Exit {
     }
 
     fn code(error: &anyhow::Error) -> Self {
-        if error.is::<ConfigError>() {
+        if error.is::<ConfigError>() || error.is::<Usage>() {
             return Self::BadConfig;
         }
         if error.is::<LifecycleError>() {

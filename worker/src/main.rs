@@ -31,6 +31,9 @@ fn main() -> ExitCode {
         Some(Command::Plugins(PluginsCommand::Inspect { file, json })) => {
             commands::plugins_inspect(&cli.settings, file, *json)
         }
+        Some(Command::Plugins(PluginsCommand::New { name, path, sdk })) => {
+            commands::plugins_new(name, path.as_deref(), sdk.as_deref())
+        }
         Some(Command::Plugins(PluginsCommand::Release { plugin })) => {
             commands::plugins_release(&cli.settings, plugin)
         }
