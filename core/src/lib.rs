@@ -24,6 +24,7 @@ pub mod manifest;
 mod metrics;
 pub mod notes;
 pub mod notify;
+pub mod placement;
 pub mod plugin;
 pub mod policy;
 pub mod pushed_config;

@@ -11,7 +11,7 @@ use aegis_plugin_api::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use serde_json::Value;
 
 pub use image::Image;
-pub(crate) use rules::{HostInterface, check_declarations, is_name};
+pub(crate) use rules::{HostInterface, check_declarations, check_panic, is_name};
 
 use crate::loader::{Check, Refusal};
 
@@ -33,7 +33,8 @@ pub struct ReadManifest {
 ///
 /// # Errors
 ///
-/// The first check from [`Check::Format`] to [`Check::Symbol`] that fails.
+/// The first check from [`Check::Format`] to [`Check::Symbol`] that fails,
+/// but for [`Check::Panic`], which depends on the placement.
 pub fn read(bytes: &[u8]) -> Result<ReadManifest, Refusal> {
     let image = Image::parse(bytes)?;
     image.check_host()?;
@@ -91,7 +92,8 @@ pub fn decode(text: &[u8]) -> Result<Manifest, Refusal> {
 ///
 /// # Errors
 ///
-/// The first check from [`Check::Declarations`] to [`Check::Panic`] that fails.
+/// The first check from [`Check::Declarations`] to [`Check::Abi`] that fails.
+/// [`check_panic`] is apart.
 pub fn check(manifest: &Manifest) -> Result<(), Refusal> {
     check_each(manifest)
         .into_iter()
@@ -100,11 +102,10 @@ pub fn check(manifest: &Manifest) -> Result<(), Refusal> {
 }
 
 /// The same, each check on its own.
-pub fn check_each(manifest: &Manifest) -> [(Check, Result<(), Refusal>); 4] {
+pub fn check_each(manifest: &Manifest) -> [(Check, Result<(), Refusal>); 3] {
     [
         (Check::Declarations, check_declarations(manifest)),
         (Check::Target, rules::check_target(&manifest.target)),
         (Check::Abi, rules::check_abi(manifest)),
-        (Check::Panic, rules::check_panic(manifest)),
     ]
 }

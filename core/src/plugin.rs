@@ -33,6 +33,8 @@ pub enum Placement {
     BuiltIn,
     /// A library loaded into this process.
     InProcess,
+    /// The same library in a process of its own.
+    Process,
 }
 
 /// A running plugin.
@@ -200,6 +202,8 @@ pub struct PluginInfo {
     pub version: String,
     /// Where it runs, or would.
     pub placement: Placement,
+    /// What decided that; empty where it was not decided.
+    pub placed_by: String,
     /// Of the file. Written in hexadecimal.
     #[serde(serialize_with = "hexadecimal")]
     pub sha256: Option<[u8; 32]>,
@@ -250,6 +254,7 @@ impl Placement {
         match self {
             Self::BuiltIn => "built-in",
             Self::InProcess => "in-process",
+            Self::Process => "process",
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     config::model::PluginsConfig,
     loader::{self, Directory, PluginFile, Refusal},
     manifest,
+    placement::{self, PlacementRule},
     plugin::{Descriptor, Placement, PluginInfo, PluginState},
     trust::{self, Subject},
 };
@@ -84,6 +85,7 @@ fn linked(built_in: &BuiltIn) -> Found {
         name: "(linked in)".to_owned(),
         version: String::new(),
         placement: Placement::BuiltIn,
+        placed_by: PlacementRule::LinkedIn.to_string(),
         sha256: None,
         file: None,
         state: PluginState::Active,
@@ -109,6 +111,7 @@ fn linked(built_in: &BuiltIn) -> Found {
     info.name.clone_from(&manifest.id);
     info.version.clone_from(&manifest.version);
     let checked = manifest::check(&manifest)
+        .and_then(|()| manifest::check_panic(&manifest, Placement::BuiltIn))
         .and_then(|()| descriptor.agrees_with(&manifest, descriptor.manifest()));
     if let Err(refusal) = checked {
         info.state = PluginState::Refused(refusal.to_string());
@@ -174,10 +177,17 @@ fn file(directory: &Directory, name: &str, plugins: &PluginsConfig) -> Found {
         version: &manifest.version,
         digest: &file.digest,
     };
-    match trust::admit(plugins, &subject, &file.signature) {
-        Ok(admission) => {
-            admission.by.as_str().clone_into(&mut info.trust);
-            info.trust_reason = admission.reason;
+    let admitted = trust::admit(plugins, &subject, &file.signature);
+    let checked = admitted.and_then(|admission| {
+        admission.by.as_str().clone_into(&mut info.trust);
+        info.trust_reason = admission.reason;
+        let placed = placement::decide(plugins, &manifest.id, admission.by);
+        info.placement = placed.placement;
+        info.placed_by = placed.rule.to_string();
+        manifest::check_panic(&manifest, placed.placement)
+    });
+    match checked {
+        Ok(()) => {
             let source = Some(Source::File(Box::new(file)));
             Found {
                 info,
@@ -206,6 +216,7 @@ fn file_info(path: &Path) -> PluginInfo {
         name,
         version: String::new(),
         placement: Placement::InProcess,
+        placed_by: String::new(),
         sha256: None,
         file: Some(path.to_owned()),
         state: PluginState::Active,

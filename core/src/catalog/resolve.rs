@@ -16,6 +16,7 @@ use crate::{
     config::model::{HandlerConfig, HandlersConfig, PluginsConfig},
     loader::{Check, Refusal},
     manifest::HostInterface,
+    placement,
     plugin::{HandlerInfo, Placement, PluginState},
 };
 
@@ -44,7 +45,9 @@ pub(super) fn resolve(
             found.leave_out(PluginState::Disabled(reason));
             continue;
         }
-        if let Err(refusal) = check_grants(found, plugins, default_grants) {
+        let checked = placement::check(plugins, &found.info.name, found.info.placement)
+            .and_then(|()| check_grants(found, plugins, default_grants));
+        if let Err(refusal) = checked {
             found.refuse(&refusal);
         }
     }

@@ -18,7 +18,9 @@ use super::{
 use crate::{
     loader::{Check, Refusal},
     manifest::HostInterface,
-    plugin::{self, Descriptor, Granted, Handler, Hosted, Hosting, PluginInstance, PluginState},
+    plugin::{
+        self, Descriptor, Granted, Handler, Hosted, Hosting, Placement, PluginInstance, PluginState,
+    },
 };
 
 /// A plugin that takes longer to give its schemas is given up. Its thread stays
@@ -141,6 +143,16 @@ fn start_one(
         && let Some(reason) = quarantine(&id, options)
     {
         return Err(PluginState::Quarantined(reason));
+    }
+    if found.info.placement == Placement::Process {
+        return Err(PluginState::Refused(
+            Refusal::new(
+                Check::Placement,
+                "this program cannot start a process for it",
+                format!("set placement = \"in-process\" under [plugins.{id}]"),
+            )
+            .to_string(),
+        ));
     }
     let state_dir = state_dir(&options.state_dir, &id).map_err(|error| {
         failed(Refusal::new(

@@ -159,6 +159,7 @@ impl Loader {
             handlers: handlers::read(&sources),
             telemetry: telemetry::read(&sources),
         };
+        plugins::check(&sources, &config.plugins, &config.node.state_dir);
         unknown_sections(&sources);
         let mut faults: Vec<Fault> = sources.faults.into_inner();
         if faults.is_empty() {

@@ -97,6 +97,10 @@ pub struct PluginsConfig {
     pub keys: Vec<PublicKey>,
     /// SHA-256 of files that nothing lets in.
     pub revoked: Vec<[u8; 32]>,
+    /// Where files run of which `[plugins.NAME]` does not say it; `None`: those
+    /// that somebody vouched for in the worker's process, all others in one of
+    /// their own.
+    pub default_placement: Option<Placement>,
     /// A plugin of which a handler ran at so many crashes of the worker in a
     /// row is not started any more; 0: it always is.
     pub quarantine_after: u32,
@@ -126,14 +130,46 @@ pub struct PluginConfig {
     pub enabled: Option<bool>,
     /// The worker does not start without it.
     pub required: bool,
-    /// `None`: built-in where linked in, otherwise in-process.
+    /// `None`: built-in where linked in, otherwise as the default.
     pub placement: Option<Placement>,
     /// The digests that it may have.
     pub sha256: Vec<[u8; 32]>,
     /// Host interfaces by grant name: `node-control`, `config`.
     pub grants: Vec<String>,
+    /// What holds for it in a process of its own.
+    pub process: ProcessConfig,
     /// `[plugins.NAME.config]`
     pub config: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What of `[plugins.NAME]` holds for a plugin in a process of its own, and for
+/// no other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProcessConfig {
+    /// `[plugins.NAME.limits]`
+    pub limits: LimitsConfig,
+    /// Whom it runs as; `None`: the worker's own user.
+    pub user: Option<String>,
+    /// What it may read besides the system's own files.
+    pub read: Vec<PathBuf>,
+    /// What it may write besides its own directory.
+    pub write: Vec<PathBuf>,
+}
+
+/// `[plugins.NAME.limits]`, each for every one of its processes; `None`: as
+/// the worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Address space in bytes.
+    pub memory: Option<u64>,
+    /// Processor time, in whole seconds.
+    pub cpu_time: Option<Duration>,
+    /// Processes and threads of the user that it runs as. Not for root.
+    pub processes: Option<u32>,
+    /// Open file descriptors.
+    pub open_files: Option<u32>,
+    /// The size of a file that it writes, in bytes.
+    pub file_size: Option<u64>,
 }
 
 /// `[handlers]`
@@ -189,6 +225,7 @@ impl Default for PluginsConfig {
             trust: Trust::default(),
             keys: Vec::new(),
             revoked: Vec::new(),
+            default_placement: None,
             // Once is an accident, and twice can be one.
             quarantine_after: 3,
             off_by_default: Vec::new(),
@@ -205,6 +242,7 @@ impl Default for PluginConfig {
             placement: None,
             sha256: Vec::new(),
             grants: Vec::new(),
+            process: ProcessConfig::default(),
             config: serde_json::Map::new(),
         }
     }

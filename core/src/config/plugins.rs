@@ -1,11 +1,14 @@
 //! `[plugins]` and `[plugins.NAME]`
 
+use std::path::Path;
+
 use serde_json::{Map, Value as Json};
 use toml_edit::{Item, TableLike, Value};
 
 use super::{
     handlers::is_name,
     model::{PluginConfig, PluginsConfig, Trust},
+    process,
     section::{Section, no_names, one_of},
     sources::Sources,
 };
@@ -24,10 +27,12 @@ pub(super) fn read(sources: &Sources) -> PluginsConfig {
             ("signed", Trust::Signed),
         ]),
     );
-    section.parsed("default_placement", |text| {
+    let default_placement = section.parsed("default_placement", |text| {
         placement(text).and_then(|placement| match placement {
-            Placement::InProcess => Ok(()),
-            Placement::BuiltIn => Err("a file cannot be built in: write \"in-process\"".to_owned()),
+            Placement::BuiltIn => {
+                Err("a file cannot be built in: write \"process\" or \"in-process\"".to_owned())
+            }
+            placement => Ok(placement),
         })
     });
     let trust = trust.map(|found| found.value).unwrap_or_default();
@@ -44,6 +49,7 @@ pub(super) fn read(sources: &Sources) -> PluginsConfig {
         trust,
         keys,
         revoked: digests(&section, "revoked"),
+        default_placement: default_placement.as_ref().map(|found| found.value),
         quarantine_after: section
             .integer("quarantine_after", 0..=100)
             .unwrap_or(PluginsConfig::default().quarantine_after),
@@ -62,14 +68,24 @@ pub(super) fn read(sources: &Sources) -> PluginsConfig {
                 ]
                 .contains(name)
             })
-            .map(|name| (name.to_owned(), plugin(&section, name)))
+            .map(|name| {
+                let default = default_placement.as_ref().map(|found| found.value);
+                (name.to_owned(), plugin(&section, name, default))
+            })
             .collect(),
     };
     section.finish(|_, item| item.is_table_like());
     config
 }
 
-fn plugin(plugins: &Section<'_>, name: &str) -> PluginConfig {
+/// Notes what is wrong only beside the other sections.
+pub(super) fn check(sources: &Sources, config: &PluginsConfig, state_dir: &Path) {
+    for (name, plugin) in &config.by_name {
+        process::check_paths(sources, name, &plugin.process, state_dir);
+    }
+}
+
+fn plugin(plugins: &Section<'_>, name: &str, default: Option<Placement>) -> PluginConfig {
     if !is_name(name) {
         plugins.fault(
             name,
@@ -77,13 +93,13 @@ fn plugin(plugins: &Section<'_>, name: &str) -> PluginConfig {
         );
     }
     let section = plugins.child(name);
-    section.not_available("limits", "they belong to placement = \"process\"");
     let config = PluginConfig {
         enabled: section.boolean("enabled"),
         required: section.boolean("required").unwrap_or(false),
         placement: section
             .parsed("placement", placement)
             .map(|found| found.value),
+        process: process::read(&section),
         sha256: digests(&section, "sha256"),
         grants: section.texts("grants").unwrap_or_default(),
         config: section
@@ -106,21 +122,38 @@ fn plugin(plugins: &Section<'_>, name: &str) -> PluginConfig {
             section.fault("grants", message);
         }
     }
+    check_process(&section, &config, default);
     section.finish(no_names);
     config
 }
 
 fn placement(text: &str) -> Result<Placement, String> {
-    match text {
-        "process" => Err(
-            "\"process\" is not available in this version: write \"in-process\", \
-                          or leave the plugin out where it must not share the worker's process"
-                .to_owned(),
-        ),
-        other => one_of(&[
-            ("built-in", Placement::BuiltIn),
-            ("in-process", Placement::InProcess),
-        ])(other),
+    one_of(&[
+        ("process", Placement::Process),
+        ("in-process", Placement::InProcess),
+        ("built-in", Placement::BuiltIn),
+    ])(text)
+}
+
+/// Limits in a process that is shared would be the worker's own.
+fn check_process(section: &Section<'_>, config: &PluginConfig, default: Option<Placement>) {
+    let (key, placement) = match (config.placement, default) {
+        (Some(placement), _) => ("placement", placement),
+        (None, Some(placement)) => ("plugins.default_placement", placement),
+        (None, None) => return,
+    };
+    if placement == Placement::Process {
+        return;
+    }
+    for given in process::given(section) {
+        section.fault(
+            given,
+            format!(
+                "this holds for a plugin in a process of its own, and {key} = {:?}: write \
+                 placement = \"process\", or leave it out",
+                placement.as_str()
+            ),
+        );
     }
 }
 

@@ -64,13 +64,17 @@ fn every_key_arrives_where_it_belongs() {
         [plugins]
         dirs = ["/usr/lib/aegis"]
         trust = "pinned"
-        default_placement = "in-process"
+        default_placement = "process"
         [plugins.hello]
         enabled = false
         required = true
         placement = "in-process"
         sha256 = "{digest}"
         grants = ["node-control"]
+        [plugins.other]
+        user = "deploy"
+        limits = {{ memory = "512MiB", cpu_time = "1m", processes = 64, open_files = 256, file_size = 4096 }}
+        paths = {{ read = ["/srv/data"], write = ["/srv/spool", "/srv/out"] }}
         [plugins.hello.config]
         words = ["hello", "hi"]
         limit = 3
@@ -104,6 +108,23 @@ fn every_key_arrives_where_it_belongs() {
     let hello = &config.plugins.by_name["hello"];
     assert_eq!((hello.enabled, hello.required), (Some(false), true));
     assert_eq!(hello.placement, Some(Placement::InProcess));
+    assert!(hello.process.is_empty());
+    assert_eq!(config.plugins.default_placement, Some(Placement::Process));
+    assert_eq!(
+        config.plugins.by_name["other"].process,
+        ProcessConfig {
+            limits: LimitsConfig {
+                memory: Some(512 << 20),
+                cpu_time: Some(Duration::from_secs(60)),
+                processes: Some(64),
+                open_files: Some(256),
+                file_size: Some(4096),
+            },
+            user: Some("deploy".to_owned()),
+            read: vec!["/srv/data".into()],
+            write: vec!["/srv/spool".into(), "/srv/out".into()],
+        }
+    );
     assert_eq!(hello.sha256, [[0xab; 32]]);
     assert_eq!(hello.config["words"][1], "hi");
     assert_eq!(hello.config["nested"]["deep"], true);
@@ -147,7 +168,7 @@ drain_timeout = "soon"
 [plugins]
 trust = "signed"
 [plugins.hello]
-placement = "process"
+placement = "procss"
 sha256 = ["123"]
 grants = ["node-controll"]
 [handlers.hello]
@@ -167,7 +188,7 @@ concurrency = 0
         ("line 11: plugins.trust: ", "needs plugins.keys"),
         (
             "line 13: plugins.hello.placement: ",
-            "not available in this version",
+            "did you mean \"process\"?",
         ),
         ("line 14: plugins.hello.sha256: ", "is no SHA-256"),
         (
@@ -210,6 +231,59 @@ revoked = "123"
     assert_eq!(faults.len(), expected.len(), "{faults:#?}");
     for (fault, (start, part)) in faults.iter().zip(expected) {
         assert!(fault.starts_with(start) && fault.contains(part), "{fault}");
+    }
+}
+
+#[test]
+fn what_holds_in_a_process_of_its_own_is_refused_elsewhere() {
+    let faults = faults(
+        r#"
+[node]
+state_dir = "/srv/aegis"
+[plugins]
+default_placement = "in-process"
+[plugins.one]
+user = "deploy"
+limits = { memory = "1MiB", cpu_time = "500ms", open_file = 3 }
+[plugins.two]
+placement = "process"
+paths.write = ["/srv/aegis/plugins/one"]
+[plugins.two.limits]
+file_size = "1MB"
+processes = 0
+[plugins.three]
+paths = ["/srv"]
+placement = "built-in"
+"#,
+    );
+    let expected = [
+        (
+            "line 7: plugins.one.user: ",
+            "plugins.default_placement = \"in-process\"",
+        ),
+        (
+            "line 8: plugins.one.limits: ",
+            "write placement = \"process\"",
+        ),
+        ("line 8: plugins.one.limits.cpu_time: ", "whole seconds"),
+        ("line 8: plugins.one.limits.memory: ", "32MiB"),
+        (
+            "line 8: plugins.one.limits.open_file: ",
+            "did you mean `open_files`?",
+        ),
+        (
+            "line 11: plugins.two.paths.write: ",
+            "lies in node.state_dir",
+        ),
+        ("line 13: plugins.two.limits.file_size: ", "is no size"),
+        ("line 14: plugins.two.limits.processes: ", "from 1 to"),
+        ("line 16: plugins.three.paths: ", "this has to be a table"),
+        ("line 16: plugins.three.paths: ", "placement = \"built-in\""),
+    ];
+    assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+    for (start, part) in expected {
+        let told = |fault: &String| fault.starts_with(start) && fault.contains(part);
+        assert!(faults.iter().any(told), "{start}{part} in {faults:#?}");
     }
 }
 

@@ -9,7 +9,9 @@ use super::{BesideIt, Check, Digest, Directory, Refusal, parts, read_signature};
 use crate::{
     config::model::PluginsConfig,
     manifest::{self, Image},
-    trust::{self, Admission, Subject},
+    placement,
+    plugin::Placement,
+    trust::{self, Admission, Subject, TrustedBy},
 };
 
 /// What `aegis-worker plugins inspect FILE` shows.
@@ -25,6 +27,8 @@ pub struct Inspection {
     pub manifest: Option<Manifest>,
     /// What lets it in, if all that concerns trust is in order.
     pub trust: Option<Admission>,
+    /// Where it would run, if its manifest could be read.
+    pub placement: Option<Placement>,
     /// Every check of [`Check::STATIC`], in order.
     pub checks: Vec<CheckResult>,
 }
@@ -74,6 +78,7 @@ pub fn inspect(file: &Path, plugins: &PluginsConfig) -> Inspection {
         sha256: None,
         manifest: None,
         trust: None,
+        placement: None,
         checks: Check::STATIC
             .map(|check| CheckResult {
                 check,
@@ -133,5 +138,16 @@ fn inspect_bytes(
         digest: &digest,
     };
     inspection.trust = inspection.note(Check::Trust, trust::admit(plugins, &subject, signature));
+    // Of a file that is not let in, where it would run as any other.
+    let by = inspection
+        .trust
+        .as_ref()
+        .map_or(TrustedBy::Owner, |admission| admission.by);
+    let placed = placement::decide(plugins, &manifest.id, by);
+    inspection.note(
+        Check::Panic,
+        manifest::check_panic(&manifest, placed.placement),
+    );
+    inspection.placement = Some(placed.placement);
     inspection.manifest = Some(manifest);
 }

@@ -9,7 +9,10 @@ use aegis_plugin_api::{
 use aegis_proto::limits::MAX_NAME_BYTES;
 use serde_json::Value;
 
-use crate::loader::{Check, Refusal};
+use crate::{
+    loader::{Check, Refusal},
+    plugin::Placement,
+};
 
 /// Keys of the config's `[plugins]` that are not plugins.
 const RESERVED_IDS: [&str; 6] = [
@@ -236,13 +239,20 @@ pub(super) fn check_major(major: u64) -> Result<(), Refusal> {
     ))
 }
 
-pub(super) fn check_panic(manifest: &Manifest) -> Result<(), Refusal> {
+/// In a process of its own a plugin may end with a panic: its other calls there
+/// are lost, and it is started again.
+pub(crate) fn check_panic(manifest: &Manifest, placement: Placement) -> Result<(), Refusal> {
     match manifest.panic.as_str() {
         "unwind" => Ok(()),
+        "abort" if placement == Placement::Process => Ok(()),
         "abort" => Err(Refusal::new(
             Check::Panic,
             "it was built with panic = \"abort\": a panic in it would end the worker",
-            "build it with panic = \"unwind\", or run it in a process of its own",
+            format!(
+                "build it with panic = \"unwind\", or set placement = \"process\" under \
+                 [plugins.{}]",
+                manifest.id
+            ),
         )),
         other => Err(Refusal::new(
             Check::Panic,
@@ -366,7 +376,7 @@ mod tests {
     #[test]
     fn each_fault_of_a_manifest_is_named() {
         type Fault = (fn(&mut Manifest), Check, &'static str);
-        let faults: [Fault; 22] = [
+        let faults: [Fault; 21] = [
             (|m| m.id = "../etc".into(), Check::Declarations, "id"),
             (|m| m.id = String::new(), Check::Declarations, "id"),
             (|m| m.id = "a".repeat(65), Check::Declarations, "id"),
@@ -440,7 +450,6 @@ mod tests {
                 Check::Abi,
                 "needs ABI",
             ),
-            (|m| m.panic = "abort".into(), Check::Panic, "abort"),
         ];
         super::super::check(&manifest()).expect("a sound manifest");
         for (spoil, check, says) in faults {
@@ -450,6 +459,22 @@ mod tests {
             assert_eq!(refusal.check, check, "{refusal}");
             assert!(refusal.reason.contains(says), "{refusal} should say {says}");
         }
+    }
+
+    #[test]
+    fn a_plugin_that_a_panic_ends_runs_in_a_process_of_its_own_alone() {
+        let with = |panic: &str| Manifest {
+            panic: panic.into(),
+            ..manifest()
+        };
+        for placement in [Placement::BuiltIn, Placement::InProcess] {
+            check_panic(&with("unwind"), placement).expect("it stays inside");
+            let refusal = check_panic(&with("abort"), placement).expect_err("shared");
+            assert_eq!(refusal.check, Check::Panic);
+            assert!(refusal.remedy.contains("\"process\""), "{refusal}");
+        }
+        check_panic(&with("abort"), Placement::Process).expect("of its own");
+        check_panic(&with("explode"), Placement::Process).expect_err("unknown");
     }
 
     #[test]

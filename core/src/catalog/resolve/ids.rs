@@ -28,21 +28,18 @@ pub(super) fn settle(found: &mut [Found], plugins: &PluginsConfig) {
             .partition(|index| found[*index].info.placement == Placement::BuiltIn);
         let placement = plugins.by_name.get(&id).and_then(|config| config.placement);
         match placement {
-            Some(Placement::InProcess) if files.is_empty() => {
-                refuse(
-                    found,
-                    &linked,
-                    &misplaced(&id, "in-process", "no file of it was taken"),
-                );
+            Some(wanted @ (Placement::InProcess | Placement::Process)) if files.is_empty() => {
+                let refusal = misplaced(&id, wanted.as_str(), "no file of it was taken");
+                refuse(found, &linked, &refusal);
             }
             Some(Placement::BuiltIn) if linked.is_empty() => {
                 let refusal = misplaced(&id, "built-in", "it is not linked into this program");
                 refuse(found, &files, &refusal);
             }
-            Some(Placement::InProcess) => {
+            Some(wanted @ (Placement::InProcess | Placement::Process)) => {
                 for index in linked {
-                    let reason =
-                        format!("[plugins.{id}] placement = \"in-process\" prefers the file");
+                    let wanted = wanted.as_str();
+                    let reason = format!("[plugins.{id}] placement = {wanted:?} prefers the file");
                     found[index].leave_out(PluginState::Disabled(reason));
                 }
                 settle_files(found, &id, &files);
@@ -56,7 +53,7 @@ pub(super) fn settle(found: &mut [Found], plugins: &PluginsConfig) {
                         Check::Conflict,
                         format!("a built-in plugin has the id {id:?}"),
                         format!(
-                            "remove the file, or prefer it with placement = \"in-process\" under [plugins.{id}]"
+                            "remove the file, or prefer it with placement = \"process\" or \"in-process\" under [plugins.{id}]"
                         ),
                     ),
                 );

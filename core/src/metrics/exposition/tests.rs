@@ -32,6 +32,7 @@ fn plugin(name: &str, state: PluginState) -> PluginInfo {
         name: name.to_owned(),
         version: "0.1.0".to_owned(),
         placement: Placement::InProcess,
+        placed_by: String::new(),
         sha256: None,
         file: None,
         state,

@@ -105,13 +105,6 @@ impl Descriptor {
                 "use a newer worker",
             ));
         }
-        if flags & AEGIS_FLAG_UNWINDS == 0 {
-            return Err(Refusal::new(
-                Check::Panic,
-                "its descriptor does not promise that panics stay inside: one would end the worker",
-                "build it with panic = \"unwind\", or run it in a process of its own",
-            ));
-        }
         let Some(create) = create else {
             return Err(fail("its descriptor has no create function".into()));
         };
@@ -145,12 +138,19 @@ impl Descriptor {
     ///
     /// # Errors
     ///
-    /// [`Check::Descriptor`].
+    /// [`Check::Descriptor`]; [`Check::Panic`] where the manifest alone promises
+    /// that panics stay inside.
     pub(crate) fn agrees_with(&self, manifest: &Manifest, text: &[u8]) -> Result<(), Refusal> {
         let differs = if self.manifest != text {
             "the manifest in its descriptor is not the one in its section"
         } else if self.id != manifest.id.as_bytes() {
             "the id in its descriptor is not the one in its manifest"
+        } else if self.flags & AEGIS_FLAG_UNWINDS == 0 && manifest.panic == "unwind" {
+            return Err(Refusal::new(
+                Check::Panic,
+                "its descriptor does not promise that panics stay inside, and its manifest does",
+                REBUILD,
+            ));
         } else {
             return Ok(());
         };
