@@ -17,6 +17,7 @@ use super::{Events, OperatorApi, commands::malformed};
 use crate::{
     command::is_final,
     controller::Controller,
+    store::CommandRecord,
     watch::{Changed, Position, Watch},
 };
 
@@ -149,7 +150,7 @@ impl Watcher {
             self.send(id, Event::Progress(progress), 0).await?;
         }
         if let Some(command) = command.as_ref().filter(|_| ended) {
-            self.tell_kept_output(id, command.attempt).await?;
+            self.tell_kept_output(command).await?;
         } else if what.output {
             self.tell_output(id).await?;
         }
@@ -178,8 +179,12 @@ impl Watcher {
     /// What is left of an ended command's output. The kept output is what was
     /// told in chunks, from the first one on; a node that left some out in
     /// between tells more by chunks than it keeps.
-    async fn tell_kept_output(&mut self, id: CommandId, attempt: u32) -> Result<(), Gone> {
+    async fn tell_kept_output(&mut self, command: &CommandRecord) -> Result<(), Gone> {
+        let (id, attempt) = (command.id, command.attempt);
         let told = self.told(id).in_attempt(attempt);
+        if told.offset >= command.output_bytes {
+            return Ok(());
+        }
         let Ok(output) = self.controller.store.output(id).await else {
             return Ok(());
         };

@@ -140,6 +140,8 @@ pub struct CommandRecord {
     pub response: Vec<u8>,
     /// Why it did not succeed.
     pub error: Option<CommandError>,
+    /// Bytes of the output that are kept, once it has ended.
+    pub output_bytes: u64,
     /// Bytes of output that were not kept.
     pub output_cut: u64,
     /// As the node signed it; empty in lists.
@@ -182,6 +184,7 @@ impl CommandRecord {
             cancel_reason: String::new(),
             response: Vec::new(),
             error: None,
+            output_bytes: 0,
             output_cut: 0,
             receipt: Vec::new(),
             receipt_signature: Vec::new(),

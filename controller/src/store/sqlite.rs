@@ -6,6 +6,7 @@
 
 mod commands;
 mod committer;
+mod connections;
 mod enrolment;
 mod groups;
 mod layers;
@@ -23,13 +24,14 @@ use std::{
 };
 
 use sqlx::{
-    Row, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    Row,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
 use uuid::Uuid;
 
 use committer::Committer;
+use connections::Connections;
 use transaction::Write;
 
 use super::{Store, StoreError};
@@ -39,11 +41,17 @@ const READERS: u32 = 3;
 /// Longer than any transaction here takes, so that "busy" is never an answer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Pages in the log after which they are copied into the database. A command
+/// writes some 40 of them, most of them the same ones as the command before it:
+/// SQLite's own 1000 would copy and wait for the disk twice every 25 commands.
+/// The log then fills 16 MiB.
+const LOG_PAGES: u32 = 4000;
+
 /// The store in one SQLite file.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
-    read: SqlitePool,
-    write: SqlitePool,
+    read: Connections,
+    write: Connections,
     committer: Committer,
 }
 
@@ -63,33 +71,22 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
+            .busy_timeout(BUSY_TIMEOUT)
+            .pragma("wal_autocheckpoint", LOG_PAGES.to_string());
         let open = |source| StoreError::Open {
             path: path.clone(),
             source,
         };
         keep_private(&path).map_err(|source| open(sqlx::Error::Io(source)))?;
-        let write = SqlitePoolOptions::new()
-            .max_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options.clone())
-            .await
-            .map_err(open)?;
+        let write = Connections::open(&options, 1).await.map_err(open)?;
         sqlx::migrate!("./migrations/sqlite")
-            .run(&write)
+            .run(&mut *write.lend().await?)
             .await
             .map_err(|source| StoreError::Migrate {
                 path: path.clone(),
                 source,
             })?;
-        let read = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options)
-            .await
-            .map_err(open)?;
+        let read = Connections::open(&options, READERS).await.map_err(open)?;
         Ok(Self {
             committer: Committer::start(write.clone()),
             read,
@@ -100,9 +97,7 @@ impl SqliteStore {
     /// Whether no connection is at work.
     #[doc(hidden)]
     pub fn is_idle(&self) -> bool {
-        [&self.read, &self.write]
-            .iter()
-            .all(|pool| u32::try_from(pool.num_idle()) == Ok(pool.size()))
+        self.read.is_idle() && self.write.is_idle()
     }
 
     /// Ends all connections after their work.
@@ -143,7 +138,7 @@ impl Store for SqliteStore {
             "SELECT (page_count - freelist_count) * page_size AS size \
              FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()",
         )
-        .fetch_one(&self.read)
+        .fetch_one(&mut *self.read.lend().await?)
         .await?;
         Ok(u64::try_from(row.try_get::<i64, _>("size")?).unwrap_or(0))
     }

@@ -7,7 +7,7 @@ use std::{
 
 use aegis_proto::{CommandId, GroupId, NodeId, worker::v1::CommandState};
 use prost::Message;
-use sqlx::Row;
+use sqlx::{Connection, Row};
 
 use super::{SqliteStore, log, rows};
 use crate::{
@@ -25,7 +25,8 @@ macro_rules! summary {
     () => {
         "command_id, group_id, node_id, name, state, issuer, traceparent, created_at, not_before, \
          start_by, timeout_ms, delivery, delivered_at, started_at, finished_at, attempt, \
-         cancel_requested, cancel_reason, error, output_cut"
+         cancel_requested, cancel_reason, error, output_cut, \
+         COALESCE(LENGTH(output), 0) AS output_bytes"
     };
 }
 
@@ -82,7 +83,8 @@ impl Commands for SqliteStore {
         request_id: &str,
         digest: &[u8; 32],
     ) -> Result<Option<Submitted>, StoreError> {
-        let mut tx = self.read.begin().await?;
+        let mut connection = self.read.lend().await?;
+        let mut tx = connection.begin().await?;
         earlier(&mut tx, request_id, digest).await
     }
 
@@ -93,7 +95,7 @@ impl Commands for SqliteStore {
             " FROM commands WHERE command_id = $1"
         ))
         .bind(id.to_string())
-        .fetch_optional(&self.read)
+        .fetch_optional(&mut *self.read.lend().await?)
         .await?
         .as_ref()
         .map(rows::command)
@@ -108,7 +110,7 @@ impl Commands for SqliteStore {
         )
         .bind(prefix)
         .bind(limit)
-        .fetch_all(&self.read)
+        .fetch_all(&mut *self.read.lend().await?)
         .await?
         .iter()
         .map(|row| rows::command_id(row.try_get("command_id")?))
@@ -118,7 +120,7 @@ impl Commands for SqliteStore {
     async fn output(&self, id: CommandId) -> Result<Vec<u8>, StoreError> {
         let row = sqlx::query("SELECT output FROM commands WHERE command_id = $1")
             .bind(id.to_string())
-            .fetch_optional(&self.read)
+            .fetch_optional(&mut *self.read.lend().await?)
             .await?;
         let output: Option<Vec<u8>> = row.map(|row| row.try_get("output")).transpose()?.flatten();
         Ok(output.unwrap_or_default())
@@ -153,7 +155,7 @@ impl Commands for SqliteStore {
             .bind(filter.group.map(|group| group.to_string()))
             .bind(&before)
             .bind(page)
-            .fetch_all(&self.read)
+            .fetch_all(&mut *self.read.lend().await?)
             .await?;
             let end = rows.len() < page as usize;
             for row in &rows {
@@ -181,7 +183,7 @@ impl Commands for SqliteStore {
             " FROM commands WHERE group_id = $1 ORDER BY command_id"
         ))
         .bind(group.to_string())
-        .fetch_all(&self.read)
+        .fetch_all(&mut *self.read.lend().await?)
         .await?
         .iter()
         .map(rows::command)
@@ -197,7 +199,7 @@ impl Commands for SqliteStore {
             " ORDER BY command_id"
         ))
         .bind(node.to_string())
-        .fetch_all(&self.read)
+        .fetch_all(&mut *self.read.lend().await?)
         .await?
         .iter()
         .map(rows::command_summary)
@@ -214,7 +216,7 @@ impl Commands for SqliteStore {
         ))
         .bind(node.to_string())
         .bind(name)
-        .fetch_all(&self.read)
+        .fetch_all(&mut *self.read.lend().await?)
         .await?
         .iter()
         .map(rows::command_summary)
@@ -230,7 +232,7 @@ impl Commands for SqliteStore {
             " ORDER BY command_id"
         ))
         .bind(node.to_string())
-        .fetch_all(&self.read)
+        .fetch_all(&mut *self.read.lend().await?)
         .await?
         .iter()
         .map(rows::command_summary)
@@ -243,7 +245,7 @@ impl Commands for SqliteStore {
             queued!()
         ))
         .bind(node.to_string())
-        .fetch_all(&self.read)
+        .fetch_all(&mut *self.read.lend().await?)
         .await?
         .iter()
         .map(|row| rows::command_id(row.try_get("command_id")?))
@@ -257,7 +259,7 @@ impl Commands for SqliteStore {
         window: &Window,
         limit: usize,
     ) -> Result<Due, StoreError> {
-        due::due(&self.read, node, now, window, limit).await
+        due::due(&mut *self.read.lend().await?, node, now, window, limit).await
     }
 
     async fn open_count(&self, node: NodeId) -> Result<u32, StoreError> {
@@ -266,7 +268,7 @@ impl Commands for SqliteStore {
             open!()
         ))
         .bind(node.to_string())
-        .fetch_one(&self.read)
+        .fetch_one(&mut *self.read.lend().await?)
         .await?;
         Ok(u32::try_from(row.try_get::<i64, _>("open")?).unwrap_or(u32::MAX))
     }
@@ -277,7 +279,7 @@ impl Commands for SqliteStore {
             open!(),
             " GROUP BY node_id"
         ))
-        .fetch_all(&self.read)
+        .fetch_all(&mut *self.read.lend().await?)
         .await?
         .iter()
         .map(|row| {
@@ -294,9 +296,17 @@ impl Commands for SqliteStore {
         at: Millis,
     ) -> Result<Vec<CommandRecord>, StoreError> {
         let mut tx = self.relaxed().await?;
-        let mut changed = Vec::with_capacity(steps.len());
+        let mut of_each = Vec::<(CommandId, Vec<Step>)>::with_capacity(steps.len());
         for (id, what) in steps {
-            changed.extend(advance_one(&mut tx, node, *id, *what, at).await?);
+            // Told one behind the other: a batch is short, and mostly they are.
+            match of_each.iter_mut().rev().find(|(one, _)| one == id) {
+                Some((_, all)) => all.push(*what),
+                None => of_each.push((*id, vec![*what])),
+            }
+        }
+        let mut changed = Vec::with_capacity(of_each.len());
+        for (id, steps) in of_each {
+            changed.extend(advance_one(&mut tx, node, id, &steps, at).await?);
         }
         if changed.is_empty() {
             return Ok(changed);
@@ -361,7 +371,7 @@ impl Commands for SqliteStore {
         .bind(CommandState::Queued as i32)
         .bind(now)
         .bind(limit)
-        .fetch_all(&self.read)
+        .fetch_all(&mut *self.read.lend().await?)
         .await?;
         if due.is_empty() {
             return Ok(Vec::new());
@@ -386,7 +396,7 @@ impl Commands for SqliteStore {
              ORDER BY ended_at DESC LIMIT 1 OFFSET $1",
         )
         .bind(keep)
-        .fetch_optional(&self.read)
+        .fetch_optional(&mut *self.read.lend().await?)
         .await?;
         Ok(row.map(|row| row.try_get("ended_at")).transpose()?)
     }

@@ -7,12 +7,12 @@
 
 use std::{mem, sync::Arc};
 
-use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     commands::{finish_one, insert_new},
+    connections::Connections,
     log, transaction,
 };
 use crate::{
@@ -54,7 +54,7 @@ struct Job {
 
 impl Committer {
     /// Begins to commit through the one connection that writes.
-    pub(super) fn start(write: SqlitePool) -> Self {
+    pub(super) fn start(write: Connections) -> Self {
         let (jobs, waiting) = mpsc::channel(WAITING);
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -101,7 +101,7 @@ impl Committer {
     }
 }
 
-async fn run(write: SqlitePool, mut waiting: mpsc::Receiver<Job>, closing: CancellationToken) {
+async fn run(write: Connections, mut waiting: mpsc::Receiver<Job>, closing: CancellationToken) {
     let mut group = Vec::new();
     loop {
         tokio::select! {
@@ -115,7 +115,7 @@ async fn run(write: SqlitePool, mut waiting: mpsc::Receiver<Job>, closing: Cance
     }
 }
 
-async fn commit(write: &SqlitePool, group: Vec<Job>) {
+async fn commit(write: &Connections, group: Vec<Job>) {
     let (works, answers): (Vec<_>, Vec<_>) =
         group.into_iter().map(|job| (job.work, job.answer)).unzip();
     match write_all(write, &works).await {
@@ -142,7 +142,7 @@ async fn commit(write: &SqlitePool, group: Vec<Job>) {
     }
 }
 
-async fn write_all(write: &SqlitePool, works: &[Work]) -> Result<Vec<Done>, StoreError> {
+async fn write_all(write: &Connections, works: &[Work]) -> Result<Vec<Done>, StoreError> {
     let mut tx = transaction::durable(write).await?;
     let mut all = Vec::with_capacity(works.len());
     let (mut submits, mut finishes) = (false, false);

@@ -67,7 +67,7 @@ impl EnrolmentTokens for SqliteStore {
 
     async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
         sqlx::query("SELECT * FROM enrolment_tokens ORDER BY created_at, token_id")
-            .fetch_all(&self.read)
+            .fetch_all(&mut *self.read.lend().await?)
             .await?
             .iter()
             .map(rows::token)
@@ -82,7 +82,7 @@ impl EnrolmentTokens for SqliteStore {
     ) -> Result<Result<(), TokenRefusal>, StoreError> {
         let row = sqlx::query("SELECT * FROM enrolment_tokens WHERE hash = $1")
             .bind(&hash[..])
-            .fetch_optional(&self.read)
+            .fetch_optional(&mut *self.read.lend().await?)
             .await?;
         judge(row.as_ref(), node, now)
     }

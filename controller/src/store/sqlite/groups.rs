@@ -20,7 +20,7 @@ impl Groups for SqliteStore {
         )
         .bind(prefix)
         .bind(limit)
-        .fetch_all(&self.read)
+        .fetch_all(&mut *self.read.lend().await?)
         .await?
         .iter()
         .map(|row| rows::group_id(row.try_get("group_id")?))
@@ -34,7 +34,7 @@ impl Groups for SqliteStore {
              FROM commands WHERE group_id = $1 GROUP BY state ORDER BY state",
         )
         .bind(id.to_string())
-        .fetch_all(&self.read)
+        .fetch_all(&mut *self.read.lend().await?)
         .await?;
         let Some(first) = rows.first() else {
             return Ok(None);

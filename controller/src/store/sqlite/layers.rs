@@ -1,6 +1,6 @@
 //! Config layers and what they were before.
 
-use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
+use sqlx::{Connection, Row, SqliteConnection, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use super::{SqliteStore, commands, log, rollouts, rows};
@@ -20,7 +20,8 @@ const KEPT_REVISIONS: i64 = 100;
 #[tonic::async_trait]
 impl Layers for SqliteStore {
     async fn layers(&self) -> Result<(i64, Vec<LayerRecord>), StoreError> {
-        let mut tx = self.read.begin().await?;
+        let mut connection = self.read.lend().await?;
+        let mut tx = connection.begin().await?;
         let revision = revision(&mut tx).await?;
         let mut layers = sqlx::query("SELECT * FROM config_layers ORDER BY scope, name")
             .fetch_all(&mut *tx)
@@ -123,7 +124,7 @@ impl Layers for SqliteStore {
             )
             .bind(before)
             .bind(limit)
-            .fetch_all(&self.read)
+            .fetch_all(&mut *self.read.lend().await?)
             .await?
             .iter()
             .map(revision_of)
@@ -141,7 +142,7 @@ impl Layers for SqliteStore {
             .bind(name)
             .bind(before)
             .bind(limit)
-            .fetch_all(&self.read)
+            .fetch_all(&mut *self.read.lend().await?)
             .await?;
             for row in &rows {
                 found.push(revision_of(row)?);
@@ -155,7 +156,7 @@ impl Layers for SqliteStore {
     async fn revision(&self, revision: i64) -> Result<Option<RevisionRecord>, StoreError> {
         sqlx::query("SELECT * FROM config_revisions WHERE revision = $1")
             .bind(revision)
-            .fetch_optional(&self.read)
+            .fetch_optional(&mut *self.read.lend().await?)
             .await?
             .as_ref()
             .map(revision_of)
@@ -163,18 +164,18 @@ impl Layers for SqliteStore {
     }
 
     async fn rollouts(&self, limit: u32) -> Result<Vec<RolloutRecord>, StoreError> {
-        rollouts::list(&self.read, limit).await
+        rollouts::list(&mut *self.read.lend().await?, limit).await
     }
 
     async fn rollout_ids(&self, prefix: &str, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        rollouts::ids(&self.read, prefix, limit).await
+        rollouts::ids(&mut *self.read.lend().await?, prefix, limit).await
     }
 
     async fn rollout(
         &self,
         id: Uuid,
     ) -> Result<Option<(RolloutRecord, Vec<RolloutNodeRecord>)>, StoreError> {
-        rollouts::one(&self.read, id).await
+        rollouts::one(&mut *self.read.lend().await?, id).await
     }
 
     async fn steer_rollout(
@@ -197,7 +198,7 @@ impl Layers for SqliteStore {
 /// Sets a layer, or removes it where its document is empty, and keeps what it
 /// was set to.
 async fn set(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut SqliteConnection,
     revision: i64,
     layer: &LayerRecord,
     rollout: Option<Uuid>,
@@ -206,7 +207,7 @@ async fn set(
     sqlx::query("DELETE FROM config_layers WHERE scope = $1 AND name = $2")
         .bind(scope)
         .bind(&name)
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     if !layer.document.is_empty() {
         sqlx::query(
@@ -218,7 +219,7 @@ async fn set(
         .bind(&layer.document)
         .bind(&layer.set_by)
         .bind(layer.set_at)
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     }
     sqlx::query(
@@ -232,7 +233,7 @@ async fn set(
     .bind(&layer.set_by)
     .bind(layer.set_at)
     .bind(rollout.map(|id| id.to_string()).unwrap_or_default())
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     sqlx::query(
         "DELETE FROM config_revisions WHERE scope = $1 AND name = $2 AND revision <= \
@@ -242,7 +243,7 @@ async fn set(
     .bind(scope)
     .bind(&name)
     .bind(KEPT_REVISIONS)
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     Ok(())
 }
@@ -256,10 +257,10 @@ fn revision_of(row: &SqliteRow) -> Result<RevisionRecord, StoreError> {
     })
 }
 
-async fn revision(tx: &mut Transaction<'_, Sqlite>) -> Result<i64, StoreError> {
+async fn revision(tx: &mut SqliteConnection) -> Result<i64, StoreError> {
     let row = sqlx::query("SELECT value FROM meta WHERE name = $1")
         .bind(REVISION)
-        .fetch_optional(&mut **tx)
+        .fetch_optional(&mut *tx)
         .await?;
     let Some(row) = row else { return Ok(0) };
     let bytes: Vec<u8> = row.try_get("value")?;

@@ -1,7 +1,7 @@
 //! Events and the audit log.
 
 use aegis_proto::NodeId;
-use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{SqliteStore, rows};
 use crate::{
@@ -49,7 +49,7 @@ impl Log for SqliteStore {
             .bind(after)
             .bind(node.map(|id| id.to_string()))
             .bind(limit)
-            .fetch_all(&self.read)
+            .fetch_all(&mut *self.read.lend().await?)
             .await?
             .iter()
             .map(rows::event)
@@ -114,7 +114,7 @@ impl Log for SqliteStore {
         query
             .bind(after)
             .bind(limit)
-            .fetch_all(&self.read)
+            .fetch_all(&mut *self.read.lend().await?)
             .await?
             .iter()
             .map(rows::audit)
@@ -123,7 +123,7 @@ impl Log for SqliteStore {
 }
 
 pub(super) async fn insert_audit(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut SqliteConnection,
     audit: &NewAudit,
 ) -> Result<(), StoreError> {
     sqlx::query(
@@ -134,7 +134,7 @@ pub(super) async fn insert_audit(
     .bind(audit.action)
     .bind(&audit.detail)
     .bind(audit.result)
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     Ok(())
 }

@@ -35,7 +35,7 @@ impl Nodes for SqliteStore {
 
     async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
         sqlx::query("SELECT * FROM nodes ORDER BY node_id")
-            .fetch_all(&self.read)
+            .fetch_all(&mut *self.read.lend().await?)
             .await?
             .iter()
             .map(rows::node)

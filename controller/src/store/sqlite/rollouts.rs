@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aegis_proto::{NodeId, worker::v1::CommandError};
 use prost::Message;
-use sqlx::{Row, Sqlite, SqlitePool, Transaction, sqlite::SqliteRow};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use super::{layers::key, rows};
@@ -28,12 +28,12 @@ macro_rules! forgotten {
     };
 }
 
-type Tx<'a> = Transaction<'a, Sqlite>;
-
 /// Rollouts that have not ended, with what they keep from whom.
-pub(super) async fn open(tx: &mut Tx<'_>) -> Result<Vec<(RolloutRecord, Pending)>, StoreError> {
+pub(super) async fn open(
+    tx: &mut SqliteConnection,
+) -> Result<Vec<(RolloutRecord, Pending)>, StoreError> {
     let found = sqlx::query("SELECT * FROM rollouts WHERE state IN ('running', 'stopped')")
-        .fetch_all(&mut **tx)
+        .fetch_all(&mut *tx)
         .await?;
     let mut open = Vec::with_capacity(found.len());
     for row in &found {
@@ -41,7 +41,7 @@ pub(super) async fn open(tx: &mut Tx<'_>) -> Result<Vec<(RolloutRecord, Pending)
         let released =
             sqlx::query("SELECT node_id FROM rollout_nodes WHERE rollout_id = $1 AND batch > 0")
                 .bind(rollout.id.to_string())
-                .fetch_all(&mut **tx)
+                .fetch_all(&mut *tx)
                 .await?
                 .iter()
                 .map(|row| rows::node_id(row.try_get("node_id")?))
@@ -57,7 +57,7 @@ pub(super) async fn open(tx: &mut Tx<'_>) -> Result<Vec<(RolloutRecord, Pending)
 }
 
 pub(super) async fn insert(
-    tx: &mut Tx<'_>,
+    tx: &mut SqliteConnection,
     revision: i64,
     rollout: &RolloutRecord,
     nodes: &[NodeId],
@@ -80,14 +80,14 @@ pub(super) async fn insert(
     .bind(rollout.terms.max_failures)
     .bind(duration_millis(rollout.terms.node_timeout))
     .bind(duration_millis(rollout.terms.pause))
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     for (place, node) in nodes.iter().enumerate() {
         sqlx::query("INSERT INTO rollout_nodes (rollout_id, node_id, place) VALUES ($1, $2, $3)")
             .bind(rollout.id.to_string())
             .bind(node.to_string())
             .bind(i64::try_from(place).unwrap_or(i64::MAX))
-            .execute(&mut **tx)
+            .execute(&mut *tx)
             .await?;
     }
     // The nodes first: they are found by their rollout.
@@ -105,7 +105,7 @@ pub(super) async fn insert(
     ] {
         sqlx::query(forget)
             .bind(KEPT_ROLLOUTS)
-            .execute(&mut **tx)
+            .execute(&mut *tx)
             .await?;
     }
     Ok(())
@@ -113,7 +113,7 @@ pub(super) async fn insert(
 
 /// `false`: the rollout does not run.
 pub(super) async fn release(
-    tx: &mut Tx<'_>,
+    tx: &mut SqliteConnection,
     rollout: Uuid,
     at: Millis,
     batch: u32,
@@ -121,7 +121,7 @@ pub(super) async fn release(
 ) -> Result<bool, StoreError> {
     let running = sqlx::query("SELECT 1 FROM rollouts WHERE rollout_id = $1 AND state = 'running'")
         .bind(rollout.to_string())
-        .fetch_optional(&mut **tx)
+        .fetch_optional(&mut *tx)
         .await?;
     if running.is_none() {
         return Ok(false);
@@ -137,7 +137,7 @@ pub(super) async fn release(
         .bind(at)
         .bind(release.present)
         .bind(release.command.map(|id| id.to_string()))
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     }
     Ok(true)
@@ -145,7 +145,7 @@ pub(super) async fn release(
 
 /// `false`: the rollout does not run.
 pub(super) async fn complete(
-    tx: &mut Tx<'_>,
+    tx: &mut SqliteConnection,
     rollout: Uuid,
     at: Millis,
     ends: &[NodeEnd],
@@ -156,7 +156,7 @@ pub(super) async fn complete(
     )
     .bind(rollout.to_string())
     .bind(at)
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     keep_ends(tx, rollout, ends).await?;
     Ok(completed.rows_affected() == 1)
@@ -164,7 +164,7 @@ pub(super) async fn complete(
 
 /// `false`: the rollout has ended.
 pub(super) async fn abort(
-    tx: &mut Tx<'_>,
+    tx: &mut SqliteConnection,
     rollout: Uuid,
     at: Millis,
     reason: &str,
@@ -177,13 +177,17 @@ pub(super) async fn abort(
     .bind(rollout.to_string())
     .bind(at)
     .bind(reason)
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     keep_ends(tx, rollout, ends).await?;
     Ok(aborted.rows_affected() == 1)
 }
 
-async fn keep_ends(tx: &mut Tx<'_>, rollout: Uuid, ends: &[NodeEnd]) -> Result<(), StoreError> {
+async fn keep_ends(
+    tx: &mut SqliteConnection,
+    rollout: Uuid,
+    ends: &[NodeEnd],
+) -> Result<(), StoreError> {
     for end in ends {
         sqlx::query(
             "UPDATE rollout_nodes SET end_state = $3, end_step = $4, end_reason = $5 \
@@ -194,14 +198,17 @@ async fn keep_ends(tx: &mut Tx<'_>, rollout: Uuid, ends: &[NodeEnd]) -> Result<(
         .bind(end.state)
         .bind(&end.step)
         .bind(&end.reason)
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     }
     Ok(())
 }
 
 /// `false`: the rollout is not in the state that is left.
-pub(super) async fn steer(tx: &mut Tx<'_>, steering: &Steering) -> Result<bool, StoreError> {
+pub(super) async fn steer(
+    tx: &mut SqliteConnection,
+    steering: &Steering,
+) -> Result<bool, StoreError> {
     let steered = sqlx::query(
         "UPDATE rollouts SET state = $3, reason = $4 WHERE rollout_id = $1 AND state = $2",
     )
@@ -209,7 +216,7 @@ pub(super) async fn steer(tx: &mut Tx<'_>, steering: &Steering) -> Result<bool, 
     .bind(steering.from.name())
     .bind(steering.to.name())
     .bind(&steering.reason)
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     for node in &steering.forgiven {
         sqlx::query(
@@ -217,13 +224,16 @@ pub(super) async fn steer(tx: &mut Tx<'_>, steering: &Steering) -> Result<bool, 
         )
         .bind(steering.rollout.to_string())
         .bind(node.to_string())
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     }
     Ok(steered.rows_affected() == 1)
 }
 
-pub(super) async fn list(read: &SqlitePool, limit: u32) -> Result<Vec<RolloutRecord>, StoreError> {
+pub(super) async fn list(
+    read: &mut SqliteConnection,
+    limit: u32,
+) -> Result<Vec<RolloutRecord>, StoreError> {
     sqlx::query("SELECT * FROM rollouts ORDER BY rollout_id DESC LIMIT $1")
         .bind(limit)
         .fetch_all(read)
@@ -234,7 +244,7 @@ pub(super) async fn list(read: &SqlitePool, limit: u32) -> Result<Vec<RolloutRec
 }
 
 pub(super) async fn ids(
-    read: &SqlitePool,
+    read: &mut SqliteConnection,
     prefix: &str,
     limit: u32,
 ) -> Result<Vec<Uuid>, StoreError> {
@@ -253,12 +263,12 @@ pub(super) async fn ids(
 }
 
 pub(super) async fn one(
-    read: &SqlitePool,
+    read: &mut SqliteConnection,
     id: Uuid,
 ) -> Result<Option<(RolloutRecord, Vec<RolloutNodeRecord>)>, StoreError> {
     let found = sqlx::query("SELECT * FROM rollouts WHERE rollout_id = $1")
         .bind(id.to_string())
-        .fetch_optional(read)
+        .fetch_optional(&mut *read)
         .await?;
     let Some(found) = found else { return Ok(None) };
     let nodes = sqlx::query(
@@ -267,7 +277,7 @@ pub(super) async fn one(
          WHERE n.rollout_id = $1 ORDER BY n.place",
     )
     .bind(id.to_string())
-    .fetch_all(read)
+    .fetch_all(&mut *read)
     .await?;
     let nodes = nodes.iter().map(node).collect::<Result<_, _>>()?;
     Ok(Some((rollout(&found)?, nodes)))

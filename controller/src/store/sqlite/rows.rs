@@ -111,6 +111,7 @@ pub(super) fn command_summary(row: &SqliteRow) -> Result<CommandRecord, StoreErr
         cancel_reason: row.try_get("cancel_reason")?,
         response: Vec::new(),
         error: message(row, "error")?,
+        output_bytes: unsigned(row, "output_bytes")?,
         output_cut: unsigned(row, "output_cut")?,
         receipt: Vec::new(),
         receipt_signature: Vec::new(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aegis_proto::{CommandId, NodeId};
-use sqlx::{Row, SqliteConnection, SqlitePool};
+use sqlx::{Row, SqliteConnection};
 
 use super::super::rows;
 use crate::{
@@ -11,9 +11,10 @@ use crate::{
     time::Millis,
 };
 
-/// The names that have queued commands, each found behind the one before it
-/// without a look at what lies between.
-const NAMES: &str = concat!(
+/// What the node has in hand; then, without an id, the names that have queued
+/// commands, each found behind the one before it without a look at what lies
+/// between. One statement: each costs two changes of thread.
+const HELD_AND_NAMES: &str = concat!(
     "WITH RECURSIVE names (name) AS (
         SELECT MIN(name) FROM commands WHERE node_id = $1 AND ",
     queued!(),
@@ -21,7 +22,10 @@ const NAMES: &str = concat!(
         SELECT (SELECT MIN(name) FROM commands WHERE node_id = $1 AND ",
     queued!(),
     " AND commands.name > names.name) FROM names WHERE names.name IS NOT NULL
-    ) SELECT name FROM names WHERE name IS NOT NULL"
+    ) SELECT command_id, name, cancel_requested, cancel_reason FROM commands
+        WHERE node_id = $1 AND ",
+    in_hand!(),
+    " UNION ALL SELECT NULL, name, FALSE, '' FROM names WHERE name IS NOT NULL"
 );
 
 /// Of one name: the oldest without a time, those whose time came first, and the
@@ -41,28 +45,37 @@ const CANDIDATES: &str = concat!(
 );
 
 pub(super) async fn due(
-    read: &SqlitePool,
+    connection: &mut SqliteConnection,
     node: NodeId,
     now: Millis,
     window: &Window,
     limit: usize,
 ) -> Result<Due, StoreError> {
     let mut due = Due::default();
-    let mut connection = read.acquire().await?;
-    let in_hand = in_hand(&mut connection, node, &mut due).await?;
-    for row in sqlx::query(NAMES)
+    let rows = sqlx::query(HELD_AND_NAMES)
         .bind(node.to_string())
         .fetch_all(&mut *connection)
-        .await?
-    {
-        let name: &str = row.try_get("name")?;
+        .await?;
+    let (mut in_hand, mut names) = (HashMap::<&str, usize>::new(), Vec::new());
+    for row in &rows {
+        let name = row.try_get("name")?;
+        let Some(id) = row.try_get::<Option<&str>, _>("command_id")? else {
+            names.push(name);
+            continue;
+        };
+        *in_hand.entry(name).or_default() += 1;
+        if row.try_get("cancel_requested")? {
+            let id = rows::command_id(id)?;
+            due.cancel.push((id, row.try_get("cancel_reason")?));
+        }
+    }
+    for name in names {
         let room = window.room(name, in_hand.get(name).copied().unwrap_or(0));
         if room == 0 {
             due.held_back = true;
             continue;
         }
-        let mut ripe =
-            candidates(&mut connection, node, name, now, limit.min(room), &mut due).await?;
+        let mut ripe = candidates(connection, node, name, now, limit.min(room), &mut due).await?;
         if ripe.len() > room {
             due.held_back = true;
             ripe.truncate(room);
@@ -74,31 +87,6 @@ pub(super) async fn due(
     due.more = due.deliver.len() > limit;
     due.deliver.truncate(limit);
     Ok(due)
-}
-
-/// How many commands of each name the node has, and which of them are to end.
-async fn in_hand(
-    connection: &mut SqliteConnection,
-    node: NodeId,
-    due: &mut Due,
-) -> Result<HashMap<String, usize>, StoreError> {
-    let rows = sqlx::query(concat!(
-        "SELECT command_id, name, cancel_requested, cancel_reason FROM commands \
-         WHERE node_id = $1 AND ",
-        in_hand!()
-    ))
-    .bind(node.to_string())
-    .fetch_all(connection)
-    .await?;
-    let mut counts = HashMap::new();
-    for row in &rows {
-        *counts.entry(row.try_get("name")?).or_default() += 1;
-        if row.try_get("cancel_requested")? {
-            let id = rows::command_id(row.try_get("command_id")?)?;
-            due.cancel.push((id, row.try_get("cancel_reason")?));
-        }
-    }
-    Ok(counts)
 }
 
 /// One more than `most`, where there are as many.

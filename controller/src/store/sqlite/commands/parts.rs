@@ -3,7 +3,7 @@
 
 use aegis_proto::{CommandId, NodeId};
 use prost::Message;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Row, SqliteConnection};
 
 use super::super::rows;
 use crate::{
@@ -14,13 +14,13 @@ use crate::{
 };
 
 pub(super) async fn earlier(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut SqliteConnection,
     request_id: &str,
     digest: &[u8; 32],
 ) -> Result<Option<Submitted>, StoreError> {
     let row = sqlx::query("SELECT digest, group_id FROM submissions WHERE request_id = $1")
         .bind(request_id)
-        .fetch_optional(&mut **tx)
+        .fetch_optional(&mut *tx)
         .await?;
     let Some(row) = row else { return Ok(None) };
     if row.try_get::<&[u8], _>("digest")? != digest {
@@ -33,7 +33,7 @@ pub(super) async fn earlier(
 
 /// Commits nothing that was submitted before.
 pub(in crate::store::sqlite) async fn insert_new(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut SqliteConnection,
     submission: &Submission,
 ) -> Result<Submitted, StoreError> {
     if let Some(request_id) = &submission.request_id
@@ -47,7 +47,7 @@ pub(in crate::store::sqlite) async fn insert_new(
 
 /// Without output, and without payload, response and receipt unless in full.
 pub(super) async fn fetch(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut SqliteConnection,
     id: CommandId,
     in_full: bool,
 ) -> Result<Option<CommandRecord>, StoreError> {
@@ -60,7 +60,7 @@ pub(super) async fn fetch(
     let query = if in_full { FULL } else { SUMMARY };
     let row = sqlx::query(query)
         .bind(id.to_string())
-        .fetch_optional(&mut **tx)
+        .fetch_optional(&mut *tx)
         .await?;
     let parse = if in_full {
         rows::command
@@ -70,21 +70,26 @@ pub(super) async fn fetch(
     row.as_ref().map(parse).transpose()
 }
 
-/// Takes a step. Returns the command after it, with its payload where it is
-/// delivered; `None` where it changed nothing or is another node's.
+/// Takes steps, one after the other. Returns the command after them, with its
+/// payload where it is delivered; `None` where they changed nothing or it is
+/// another node's.
 pub(super) async fn advance_one(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut SqliteConnection,
     node: NodeId,
     id: CommandId,
-    what: Step,
+    steps: &[Step],
     at: Millis,
 ) -> Result<Option<CommandRecord>, StoreError> {
-    let found = fetch(tx, id, what == Step::Deliver).await?;
+    let found = fetch(tx, id, steps.contains(&Step::Deliver)).await?;
     let Some(mut command) = found.filter(|command| command.node == node) else {
         return Ok(None);
     };
     let mut track = command.track();
-    if !track.take(what, at) {
+    let mut changed = false;
+    for what in steps {
+        changed |= track.take(*what, at);
+    }
+    if !changed {
         return Ok(None);
     }
     command.set_track(track);
@@ -98,13 +103,13 @@ pub(super) async fn advance_one(
     .bind(command.delivered_at)
     .bind(command.started_at)
     .bind(command.attempt)
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     Ok(Some(command))
 }
 
 pub(in crate::store::sqlite) async fn insert_all(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut SqliteConnection,
     submission: &Submission,
 ) -> Result<(), StoreError> {
     for finish in &submission.superseded {
@@ -137,7 +142,7 @@ pub(in crate::store::sqlite) async fn insert_all(
         .bind(command.not_before)
         .bind(command.start_by)
         .bind(command.timeout_ms)
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     }
     if let (Some(request_id), Some(first)) = (&submission.request_id, submission.commands.first()) {
@@ -149,14 +154,14 @@ pub(in crate::store::sqlite) async fn insert_all(
         .bind(&submission.digest[..])
         .bind(submission.group.to_string())
         .bind(first.created_at)
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     }
     Ok(())
 }
 
 pub(in crate::store::sqlite) async fn finish_one(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut SqliteConnection,
     finish: &Finish,
 ) -> Result<Finished, StoreError> {
     let Some(mut command) = fetch(tx, finish.id, false)
@@ -181,6 +186,7 @@ pub(in crate::store::sqlite) async fn finish_one(
     command.attempt = finish.attempt.max(command.attempt);
     command.response = finish.response.clone();
     command.error = finish.error.clone();
+    command.output_bytes = finish.output.len() as u64;
     command.output_cut = finish.output_cut;
     command.receipt = finish.receipt.clone();
     command.receipt_signature = finish.receipt_signature.clone();
@@ -203,14 +209,14 @@ pub(in crate::store::sqlite) async fn finish_one(
     .bind(&finish.receipt_signature)
     .bind(&finish.receipt_key)
     .bind(finish.ended_at)
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     Ok(Finished::Committed(Box::new(command)))
 }
 
 /// Ends all open commands of a node by a step that the controller takes alone.
 pub(in crate::store::sqlite) async fn end_all(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut SqliteConnection,
     node: NodeId,
     what: Step,
     at: Millis,
@@ -220,7 +226,7 @@ pub(in crate::store::sqlite) async fn end_all(
         open!()
     ))
     .bind(node.to_string())
-    .fetch_all(&mut **tx)
+    .fetch_all(&mut *tx)
     .await?;
     let mut ended = Vec::new();
     for row in &open {
@@ -233,7 +239,7 @@ pub(in crate::store::sqlite) async fn end_all(
 }
 
 pub(super) async fn end(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut SqliteConnection,
     id: CommandId,
     what: Step,
     at: Millis,
@@ -252,7 +258,7 @@ pub(super) async fn end(
     .bind(next as i32)
     .bind(at)
     .bind(outcome::ended_by(what, next).map(|error| error.encode_to_vec()))
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     Ok(true)
 }
