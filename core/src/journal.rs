@@ -207,8 +207,19 @@ impl Journal {
     /// be written at once: see [`commit_soon`](Self::commit_soon).
     pub fn accept(&self, command: &Arc<Command>, reserved: bool) -> Acceptance {
         let shared = &self.shared;
-        let acceptance = lock(&shared.state).accept(command, reserved, shared.disk.as_deref());
-        shared.changed.notify_waiters();
+        let (acceptance, written_first) = {
+            let mut state = lock(&shared.state);
+            let acceptance = state.accept(command, reserved, shared.disk.as_deref());
+            let entry = state.entries.get(&command.id);
+            (
+                acceptance,
+                entry.is_some_and(|it| it.accept_write > state.written()),
+            )
+        };
+        // Readers tell nothing of it before it is written, and are woken then.
+        if !written_first {
+            shared.changed.notify_waiters();
+        }
         kill_point!("command.staged");
         acceptance
     }
@@ -267,13 +278,22 @@ impl Journal {
     /// Writes the outcome. A command that has one already, or is not held,
     /// stays as it is, and the answer is `None`.
     pub fn finish(&self, id: CommandId, ending: Ending) -> Option<Arc<Outcome>> {
-        let outcome = lock(&self.shared.state).finish(id, ending);
-        if outcome.is_some() {
-            kill_point!("outcome.staged");
-            self.shared.changed.notify_waiters();
+        let (outcome, written_first) = {
+            let mut state = lock(&self.shared.state);
+            let outcome = state.finish(id, ending)?;
+            let entry = state.entries.get(&id);
+            (
+                outcome,
+                entry.is_some_and(|it| it.outcome_write > state.written()),
+            )
+        };
+        kill_point!("outcome.staged");
+        if written_first {
             self.shared.staged.notify_all();
+        } else {
+            self.shared.changed.notify_waiters();
         }
-        outcome
+        Some(outcome)
     }
 
     /// Why nothing can be written now, if so.

@@ -181,13 +181,15 @@ impl Shared {
             tracing::info!("the journal can be written again");
             self.trouble.send_replace(None);
         }
+        // Handlers first: that one was accepted and that it begins is then mostly
+        // told together, and costs the controller one transaction.
+        for then in batch.thens.drain(..) {
+            then();
+        }
         self.changed.notify_waiters();
         for waiter in batch.waiters.drain(..) {
             // Whoever waits may have given up.
             let _ = waiter.send(());
-        }
-        for then in batch.thens.drain(..) {
-            then();
         }
         true
     }
