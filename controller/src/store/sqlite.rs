@@ -42,9 +42,9 @@ const READERS: u32 = 3;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Pages in the log after which they are copied into the database. A command
-/// writes some 40 of them, most of them the same ones as the command before it:
-/// SQLite's own 1000 would copy and wait for the disk twice every 25 commands.
-/// The log then fills 16 MiB.
+/// writes some 20 of them, most of them the same ones as the command before it:
+/// at SQLite's own 1000, every 50th command copies and waits for the disk twice
+/// more. The log then fills 16 MiB.
 const LOG_PAGES: u32 = 4000;
 
 /// The store in one SQLite file.
