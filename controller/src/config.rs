@@ -85,6 +85,7 @@ impl Default for Settings {
             // behind one address that all come back at once.
             attestations_per_minute: 600,
             config_push_roles: Vec::new(),
+            require_allowed_plugins: false,
             retention: Retention::default(),
         }
     }

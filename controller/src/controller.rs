@@ -12,6 +12,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::{
+    allow_list::AllowList,
     auth::{Attempts, Challenges, NodeTokens, TokenError},
     directory::Directory,
     layers::{LayerStack, Layers},
@@ -47,6 +48,9 @@ pub struct Settings {
     pub attestations_per_minute: u32,
     /// Roles whose nodes may push config to other nodes.
     pub config_push_roles: Vec<String>,
+    /// Whether commands are sent to files alone whose digest operators have
+    /// allowed; otherwise that holds for plugins of which they allowed any.
+    pub require_allowed_plugins: bool,
     /// What is kept of what is over.
     pub retention: Retention,
 }
@@ -61,6 +65,7 @@ pub struct Controller {
     pub(crate) challenges: Challenges,
     pub(crate) attempts: Attempts,
     pub(crate) layers: Layers,
+    pub(crate) allow_list: AllowList,
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) storage: Storage,
     /// Ends sessions and watches, in that order of urgency, before the server.
@@ -111,6 +116,10 @@ impl Controller {
             challenges: Challenges::new(settings.challenge_ttl, MAX_CHALLENGES),
             attempts: Attempts::new(settings.attestations_per_minute),
             layers: Layers::new(LayerStack { revision, layers }),
+            allow_list: AllowList::new(
+                settings.require_allowed_plugins,
+                &store.allowed_plugins().await?,
+            ),
             watchers: Arc::default(),
             storage: Storage::default(),
             stopping: CancellationToken::new(),

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod allow_list;
 pub mod auth;
 mod cluster;
 pub mod command;

@@ -8,6 +8,7 @@ mod gate;
 mod groups;
 mod log;
 mod nodes;
+mod plugins;
 mod rollouts;
 mod select;
 mod submit;
@@ -248,6 +249,37 @@ impl api::operator_service_server::OperatorService for OperatorApi {
         let request = request.into_inner();
         self.controller
             .to_the_end(async move { api.evict(who, request).await })
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_plugins(
+        &self,
+        request: Request<api::ListPluginsRequest>,
+    ) -> Answer<api::ListPluginsResponse> {
+        self.plugins(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn allow_plugin(
+        &self,
+        request: Request<api::AllowPluginRequest>,
+    ) -> Answer<api::AllowPluginResponse> {
+        let (api, who) = (self.clone(), caller(&request)?);
+        let request = request.into_inner();
+        self.controller
+            .to_the_end(async move { api.allow(who, request).await })
+            .await
+            .map(Response::new)
+    }
+
+    async fn disallow_plugin(
+        &self,
+        request: Request<api::DisallowPluginRequest>,
+    ) -> Answer<api::DisallowPluginResponse> {
+        let (api, who) = (self.clone(), caller(&request)?);
+        let request = request.into_inner();
+        self.controller
+            .to_the_end(async move { api.disallow(who, request).await })
             .await
             .map(Response::new)
     }

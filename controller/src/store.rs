@@ -1,10 +1,11 @@
-//! What lasts: nodes, enrolment tokens, commands, config layers, events and
-//! the audit log. Liveness is not here; see the directory.
+//! What lasts: nodes, enrolment tokens, commands, config layers, allowed
+//! plugins, events and the audit log. Liveness is not here; see the directory.
 //!
 //! A method is one transaction. What an operator changes takes its
 //! [`NewAudit`] along, so that the change and its audit entry are committed
 //! together.
 
+mod allowed_plugins;
 mod error;
 mod groups;
 mod layers;
@@ -20,6 +21,7 @@ use aegis_proto::{
     worker::v1::{ConfigStatus, Hello},
 };
 
+pub use allowed_plugins::{AllowedPlugin, AllowedPluginList, AllowedPlugins};
 pub use error::StoreError;
 pub use groups::{GroupRecord, Groups};
 pub use layers::{
@@ -40,7 +42,9 @@ pub type SharedStore = Arc<dyn Store>;
 
 /// Everything that lasts.
 #[tonic::async_trait]
-pub trait Store: Nodes + EnrolmentTokens + Commands + Groups + Layers + Log {
+pub trait Store:
+    Nodes + EnrolmentTokens + Commands + Groups + Layers + AllowedPlugins + Log
+{
     /// Writes something small, to see whether the disk takes it.
     async fn probe(&self) -> Result<(), StoreError>;
     /// Bytes that it fills, without what it has freed.

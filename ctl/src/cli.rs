@@ -9,6 +9,7 @@ mod drain;
 mod enrol;
 mod group;
 mod nodes;
+mod plugins;
 mod push_config;
 mod receipt;
 mod record;
@@ -75,6 +76,11 @@ enum Subcommands {
     /// Show one node with its plugins and handlers
     #[command(subcommand)]
     Node(nodes::NodeCommands),
+    /// List the plugins of the fleet: versions, digests, and on how many nodes
+    Plugins(plugins::ListArguments),
+    /// Say which plugin files may be sent commands
+    #[command(subcommand)]
+    Plugin(plugins::PluginCommands),
     /// Run a command on nodes and print its result
     Run(run::Arguments),
     /// Drain nodes, or take work again, and follow it
@@ -119,6 +125,8 @@ impl Cli {
             Subcommands::Enrol(arguments) => arguments.run(&global).await,
             Subcommands::Nodes(arguments) => arguments.run(&global).await,
             Subcommands::Node(commands) => commands.run(&global).await,
+            Subcommands::Plugins(arguments) => arguments.run(&global).await,
+            Subcommands::Plugin(commands) => commands.run(&global).await,
             Subcommands::Run(arguments) => arguments.run(&global).await,
             Subcommands::Drain(arguments) => arguments.run(&global).await,
             Subcommands::PushConfig(arguments) => arguments.run(&global).await,

@@ -10,6 +10,7 @@ mod config;
 mod group;
 mod handler;
 mod node;
+mod plugin;
 mod receipt;
 mod record;
 mod rollout;
@@ -24,6 +25,7 @@ pub use self::{
     group::Group,
     handler::{Description, Handler, HandlerOn, Summary},
     node::{ConfigState, Drain, InFlight, Node, NodeDetail, Plugin},
+    plugin::{AllowedPlugin, FleetPlugin, FleetPlugins},
     receipt::{Evidence, Receipt},
     record::{AuditEntry, EnrolmentToken, Event, NewEnrolmentToken},
     rollout::{NodeConfig, Revision, Rollout, RolloutCounts, RolloutDetail, RolloutNode},

@@ -8,6 +8,7 @@ mod follow;
 mod golden;
 mod handler;
 mod node;
+mod plugin;
 mod receipt;
 mod record;
 mod rollout;
@@ -22,6 +23,7 @@ pub use self::{
     follow::Follower,
     handler::{commands_of_fleet, description, fields},
     node::{blocking, drain_line, node_detail, node_line, nodes},
+    plugin::{allowed as allowed_plugins, plugins},
     receipt::receipt,
     record::{audit, events, tokens},
     rollout::{config_status, history, rollout, rollout_line, rollouts},

@@ -82,6 +82,8 @@ pub mod error_code {
     pub const JOURNAL_LOST: &str = "journal-lost";
     /// The worker cannot write down what it would run.
     pub const JOURNAL_UNWRITABLE: &str = "journal-unwritable";
+    /// The node has the plugin with a digest that operators have not allowed.
+    pub const PLUGIN_NOT_ALLOWED: &str = "plugin-not-allowed";
     /// The plugin broke its contract, as with a response that is no JSON.
     pub const PLUGIN_FAULT: &str = "plugin-fault";
 }

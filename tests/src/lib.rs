@@ -24,6 +24,7 @@ mod refusal;
 mod rounds;
 mod worker;
 
+pub use binaries::folder as programs;
 pub use cluster::Cluster;
 pub use controller::Controller;
 pub use ctl::{Answer, Ctl};

@@ -11,6 +11,7 @@ mod system {
         mod enrolment_tokens;
         mod key_file;
         mod plugin_files;
+        mod plugin_signatures;
     }
     /// Operator, controller, worker, handler, and back.
     mod commands {
@@ -24,6 +25,7 @@ mod system {
         mod output_is_bounded;
         mod panicking_handler;
         mod payload_that_does_not_fit;
+        mod plugin_allow_list;
         mod receipts_are_signed;
         mod receipts_verify_with_openssl;
         mod resumable;

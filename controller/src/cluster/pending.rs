@@ -91,6 +91,12 @@ impl Controller {
             let Some(command) = self.store.command(command.id).await? else {
                 continue;
             };
+            if let Err(why) = self.allowed(node, &command.name) {
+                let error = why.error("not sent");
+                self.derive(&command, FinalState::Rejected, Some(error))
+                    .await?;
+                continue;
+            }
             let next = match command.name.as_str() {
                 "drain" if drained => None,
                 "drain" => {

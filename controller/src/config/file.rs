@@ -32,6 +32,10 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Fault>> {
             |value| value.strings()?.into_iter().map(known_role).collect(),
         );
     });
+    reader.section("plugins", |section| {
+        let require = &mut config.settings.require_allowed_plugins;
+        section.set("require_allowed", require, |value| value.boolean());
+    });
     reader.section("retention", |section| {
         retention(section, &mut config.settings.retention);
     });
@@ -204,6 +208,13 @@ mod tests {
             "{}",
             faults[0].message
         );
+    }
+
+    #[test]
+    fn plugins_are_open_unless_the_config_closes_them() {
+        assert!(!parse("").expect("valid").settings.require_allowed_plugins);
+        let config = parse("[plugins]\nrequire_allowed = true\n").expect("valid");
+        assert!(config.settings.require_allowed_plugins);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use aegis_proto::{
-    CommandId, GroupId,
+    CommandId, GroupId, NodeId,
     limits::{MAX_NAME_BYTES, MAX_PAYLOAD_BYTES},
     operator::v1 as api,
 };
@@ -15,7 +15,9 @@ use uuid::Uuid;
 
 use super::{OperatorApi, audit::Call, enrolment::short};
 use crate::{
+    allow_list::NotAllowed,
     cluster::FIXED,
+    command::FinalState,
     controller::Controller,
     directory::Node,
     queue::MAX_OPEN,
@@ -70,6 +72,7 @@ impl OperatorApi {
                 let nodes = controller.select(selector.as_ref())?;
                 let nodes = able(nodes, &selector)?;
                 check_handlers(&nodes, &order.name)?;
+                let refused = controller.not_allowed(&nodes, &order.name)?;
                 controller.check_room(&nodes).await?;
                 let commands = nodes
                     .iter()
@@ -88,9 +91,14 @@ impl OperatorApi {
                     .await?;
                 match submitted {
                     Submitted::Made => {
+                        let all = &submission.commands;
+                        controller.reject(all, &refused).await;
                         for node in &nodes {
                             node.wake();
                             controller.directory.tell(node.id);
+                        }
+                        if !refused.is_empty() {
+                            return self.answer(group).await;
                         }
                         Ok(self.response(group, Arc::unwrap_or_clone(submission).commands))
                     }
@@ -154,6 +162,45 @@ impl Controller {
                 "node {} has {MAX_OPEN} open commands; cancel some or wait until it has caught up",
                 node.id
             ))),
+        }
+    }
+}
+
+impl Controller {
+    /// The nodes that may not be sent this command because of their plugin.
+    ///
+    /// # Errors
+    ///
+    /// None of them may.
+    fn not_allowed(
+        &self,
+        nodes: &[Arc<Node>],
+        name: &str,
+    ) -> Result<HashMap<NodeId, NotAllowed>, Status> {
+        let mut refused = HashMap::new();
+        for node in nodes {
+            if let Err(why) = self.allowed(node, name) {
+                if nodes.len() == refused.len() + 1 {
+                    return Err(why.status());
+                }
+                refused.insert(node.id, why);
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Ends those commands of a submission whose nodes may not be sent them.
+    /// What can't be ended here is refused when it would be sent.
+    async fn reject(&self, commands: &[CommandRecord], refused: &HashMap<NodeId, NotAllowed>) {
+        for command in commands {
+            let Some(why) = refused.get(&command.node) else {
+                continue;
+            };
+            let error = why.error("not sent");
+            let ended = self.derive(command, FinalState::Rejected, Some(error));
+            if let Err(error) = ended.await {
+                tracing::error!(id = %command.id, %error, "a command that may not be sent was not ended");
+            }
         }
     }
 }

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use aegis_proto::{
     CommandId,
-    worker::v1::{CancelCommand, Command, ConfigOffer, controller_message::Message},
+    worker::v1::{CancelCommand, Command, CommandState, ConfigOffer, controller_message::Message},
 };
 use tokio::time::Instant;
 use tonic::Status;
 
 use super::Session;
 use crate::{
+    allow_list::NotAllowed,
     cluster::decode_push,
-    command::Step,
+    command::{FinalState, Step},
     kill_point::kill_point,
     queue::WINDOW,
     store::CommandRecord,
@@ -93,6 +94,10 @@ impl Session {
             }
         }
         for command in advanced? {
+            if let Err(why) = self.controller.allowed(&self.node, &command.name) {
+                self.refuse(&command, &why).await?;
+                continue;
+            }
             self.mine.insert(command.id);
             if command.name == "push-config" {
                 // Its outcome says what became of this version; no offer repeats it.
@@ -101,6 +106,19 @@ impl Session {
             self.send(Message::Command(on_the_wire(command))).await?;
             kill_point!("deliver.sent");
         }
+        Ok(())
+    }
+
+    /// Ends a command that this node may not be sent any more: its plugin, or
+    /// what operators say of that, has changed since the command was given.
+    async fn refuse(&mut self, command: &CommandRecord, why: &NotAllowed) -> Result<(), Status> {
+        let (state, error) = if command.state < CommandState::Accepted {
+            (FinalState::Rejected, why.error("not sent"))
+        } else {
+            let lost = "its worker lost it after it was accepted, and it is not sent again";
+            (FinalState::Unknown, why.error(lost))
+        };
+        self.controller.derive(command, state, Some(error)).await?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! on the disk before it returns) or relaxed (a power failure may undo it, a
 //! crash of the process does not).
 
+mod allowed_plugins;
 mod commands;
 mod committer;
 mod connections;

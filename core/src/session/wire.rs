@@ -143,6 +143,7 @@ fn plugin(info: &PluginInfo) -> proto::Plugin {
         state: state.to_owned(),
         reason: reason.to_owned(),
         trust: info.trust.clone(),
+        trust_reason: info.trust_reason.clone(),
     }
 }
 

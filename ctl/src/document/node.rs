@@ -113,6 +113,7 @@ pub struct Plugin {
     pub state: String,
     pub reason: Option<String>,
     pub trust: Option<String>,
+    pub trust_reason: Option<String>,
     pub file: Option<String>,
     pub sha256: Option<String>,
 }
@@ -241,6 +242,7 @@ impl From<v1::Plugin> for Plugin {
             state: plugin.state,
             reason: some(plugin.reason),
             trust: some(plugin.trust),
+            trust_reason: some(plugin.trust_reason),
             file: some(plugin.file),
         }
     }

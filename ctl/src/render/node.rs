@@ -216,12 +216,21 @@ fn plugins(plugins: &[Plugin]) -> String {
         return "(not reported)".into();
     }
     table(
-        ["NAME", "VERSION", "PLACEMENT", "STATE", "SHA-256", "REASON"],
+        [
+            "NAME",
+            "VERSION",
+            "PLACEMENT",
+            "TRUST",
+            "STATE",
+            "SHA-256",
+            "REASON",
+        ],
         plugins.iter().map(|plugin| {
             [
                 plugin.name.clone(),
                 plugin.version.clone(),
                 plugin.placement.clone(),
+                dash(plugin.trust.as_deref()),
                 plugin.state.clone(),
                 plugin
                     .sha256

@@ -10,9 +10,9 @@ use std::{
 use aegis_proto::{
     cluster::v1::{NodeCapabilities, NodeInfo, NodeStatus},
     operator::v1::{
-        CommandEvent, CommandView, ConfigRevision, Group, NodeView, SetConfigRequest,
-        ShowConfigResponse, ShowRolloutResponse, SteerRolloutRequest, SubmitCommandRequest,
-        command_event::Event, operator_service_server::OperatorServiceServer,
+        CommandEvent, CommandView, ConfigRevision, Group, ListPluginsResponse, NodeView,
+        SetConfigRequest, ShowConfigResponse, ShowRolloutResponse, SteerRolloutRequest,
+        SubmitCommandRequest, command_event::Event, operator_service_server::OperatorServiceServer,
     },
     worker::v1::{CommandState, Effect, HandlerSpec, OutputChunk, Plugin, Progress},
 };
@@ -43,6 +43,7 @@ pub struct Script {
     /// What ListCommands and ShowCommand know.
     pub commands: Vec<CommandView>,
     pub kept_output: Vec<u8>,
+    pub plugins: ListPluginsResponse,
     pub submitted: Vec<SubmitCommandRequest>,
     pub configs: Vec<SetConfigRequest>,
 }
@@ -138,6 +139,7 @@ pub fn plugin() -> Plugin {
         placement: "in-process".into(),
         sha256: vec![0xab; 32],
         state: "active".into(),
+        trust: "signed".into(),
         ..Default::default()
     }
 }

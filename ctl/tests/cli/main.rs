@@ -8,6 +8,7 @@ mod errors;
 mod fake;
 mod group;
 mod nodes;
+mod plugins;
 mod push_config;
 mod rollout;
 mod run;

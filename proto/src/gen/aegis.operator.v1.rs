@@ -635,6 +635,103 @@ pub struct EvictNodeRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EvictNodeResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListPluginsRequest {
+    /// Unset: all.
+    #[prost(message, optional, tag = "1")]
+    pub selector: ::core::option::Option<Selector>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPluginsResponse {
+    /// By name, version and digest.
+    #[prost(message, repeated, tag = "1")]
+    pub plugins: ::prost::alloc::vec::Vec<FleetPlugin>,
+    /// Whether there are more than are listed: 1000.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+    #[prost(message, repeated, tag = "3")]
+    pub allowed: ::prost::alloc::vec::Vec<AllowedPlugin>,
+    /// Whether a plugin of which no digest is allowed is refused too.
+    #[prost(bool, tag = "4")]
+    pub require_allowed: bool,
+}
+/// What several nodes say of a plugin alike.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FleetPlugin {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub version: ::prost::alloc::string::String,
+    /// Empty for a built-in plugin, and where the file could not be read.
+    #[prost(bytes = "vec", tag = "3")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "4")]
+    pub placement: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub trust: ::prost::alloc::string::String,
+    /// Why it is not active, in the words of the first node.
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "8")]
+    pub nodes: u32,
+    /// The first of them by id; 10 at the most.
+    #[prost(string, repeated, tag = "9")]
+    pub node_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// "allowed"; "refused": commands of it are not sent; "open": no digest of it
+    /// is on the list, and none has to be; "exempt": built in.
+    #[prost(string, tag = "10")]
+    pub allowance: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AllowedPlugin {
+    #[prost(string, tag = "1")]
+    pub plugin: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "3")]
+    pub note: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub operator: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "5")]
+    pub allowed_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// How many nodes have it.
+    #[prost(uint32, tag = "6")]
+    pub nodes: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AllowPluginRequest {
+    #[prost(string, tag = "1")]
+    pub plugin: ::prost::alloc::string::String,
+    /// 32 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "3")]
+    pub note: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AllowPluginResponse {
+    /// How many nodes have the plugin with a digest that is not allowed.
+    #[prost(uint32, tag = "1")]
+    pub refused_nodes: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DisallowPluginRequest {
+    #[prost(string, tag = "1")]
+    pub plugin: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DisallowPluginResponse {
+    #[prost(uint32, tag = "1")]
+    pub refused_nodes: u32,
+    /// How many digests of the plugin are still allowed. With none, and unless
+    /// every plugin has to be on the list, the plugin is open again.
+    #[prost(uint32, tag = "2")]
+    pub allowed_digests: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Event {
     #[prost(uint64, tag = "1")]
     pub event_id: u64,
@@ -1346,6 +1443,90 @@ pub mod operator_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// What the nodes say of their plugins, and which digests may be sent commands.
+        pub async fn list_plugins(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListPluginsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPluginsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aegis.operator.v1.OperatorService/ListPlugins",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aegis.operator.v1.OperatorService", "ListPlugins"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// From the first digest of a plugin on, nodes that have it with another one
+        /// are sent no command of it.
+        pub async fn allow_plugin(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AllowPluginRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AllowPluginResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aegis.operator.v1.OperatorService/AllowPlugin",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("aegis.operator.v1.OperatorService", "AllowPlugin"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn disallow_plugin(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DisallowPluginRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DisallowPluginResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/aegis.operator.v1.OperatorService/DisallowPlugin",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "aegis.operator.v1.OperatorService",
+                        "DisallowPlugin",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn list_events(
             &mut self,
             request: impl tonic::IntoRequest<super::ListEventsRequest>,
@@ -1575,6 +1756,30 @@ pub mod operator_service_server {
             request: tonic::Request<super::EvictNodeRequest>,
         ) -> std::result::Result<
             tonic::Response<super::EvictNodeResponse>,
+            tonic::Status,
+        >;
+        /// What the nodes say of their plugins, and which digests may be sent commands.
+        async fn list_plugins(
+            &self,
+            request: tonic::Request<super::ListPluginsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPluginsResponse>,
+            tonic::Status,
+        >;
+        /// From the first digest of a plugin on, nodes that have it with another one
+        /// are sent no command of it.
+        async fn allow_plugin(
+            &self,
+            request: tonic::Request<super::AllowPluginRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AllowPluginResponse>,
+            tonic::Status,
+        >;
+        async fn disallow_plugin(
+            &self,
+            request: tonic::Request<super::DisallowPluginRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DisallowPluginResponse>,
             tonic::Status,
         >;
         async fn list_events(
@@ -2619,6 +2824,142 @@ pub mod operator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = EvictNodeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aegis.operator.v1.OperatorService/ListPlugins" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListPluginsSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::ListPluginsRequest>
+                    for ListPluginsSvc<T> {
+                        type Response = super::ListPluginsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListPluginsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::list_plugins(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListPluginsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aegis.operator.v1.OperatorService/AllowPlugin" => {
+                    #[allow(non_camel_case_types)]
+                    struct AllowPluginSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::AllowPluginRequest>
+                    for AllowPluginSvc<T> {
+                        type Response = super::AllowPluginResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AllowPluginRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::allow_plugin(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AllowPluginSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/aegis.operator.v1.OperatorService/DisallowPlugin" => {
+                    #[allow(non_camel_case_types)]
+                    struct DisallowPluginSvc<T: OperatorService>(pub Arc<T>);
+                    impl<
+                        T: OperatorService,
+                    > tonic::server::UnaryService<super::DisallowPluginRequest>
+                    for DisallowPluginSvc<T> {
+                        type Response = super::DisallowPluginResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DisallowPluginRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as OperatorService>::disallow_plugin(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DisallowPluginSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -368,8 +368,13 @@ pub struct Plugin {
     /// Why not, where it is not active.
     #[prost(string, tag = "7")]
     pub reason: ::prost::alloc::string::String,
+    /// What let the file in: "owner", "signed", "pinned" or "built-in"; empty if
+    /// nothing did.
     #[prost(string, tag = "8")]
     pub trust: ::prost::alloc::string::String,
+    /// Why, in a sentence.
+    #[prost(string, tag = "9")]
+    pub trust_reason: ::prost::alloc::string::String,
 }
 /// The whole inventory anew.
 #[derive(Clone, PartialEq, ::prost::Message)]

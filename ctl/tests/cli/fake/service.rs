@@ -293,6 +293,29 @@ impl OperatorService for Fake {
         Err(Status::unimplemented("not played"))
     }
 
+    async fn list_plugins(
+        &self,
+        request: Request<ListPluginsRequest>,
+    ) -> Answer<ListPluginsResponse> {
+        Ok(Response::new(self.enter(&request)?.plugins.clone()))
+    }
+
+    async fn allow_plugin(
+        &self,
+        request: Request<AllowPluginRequest>,
+    ) -> Answer<AllowPluginResponse> {
+        drop(self.enter(&request)?);
+        Ok(Response::new(AllowPluginResponse { refused_nodes: 1 }))
+    }
+
+    async fn disallow_plugin(
+        &self,
+        request: Request<DisallowPluginRequest>,
+    ) -> Answer<DisallowPluginResponse> {
+        drop(self.enter(&request)?);
+        Ok(Response::new(DisallowPluginResponse::default()))
+    }
+
     async fn list_events(&self, _: Request<ListEventsRequest>) -> Answer<ListEventsResponse> {
         Err(Status::unimplemented("not played"))
     }
