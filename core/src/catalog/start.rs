@@ -287,6 +287,7 @@ fn report(found: &Found) {
                 version,
                 placement,
                 trust = info.trust,
+                trust_reason = info.trust_reason,
                 file,
                 "plugin started"
             );
