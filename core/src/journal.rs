@@ -106,8 +106,9 @@ pub enum Acceptance {
     Unwritable,
     /// It was delivered to a journal that is lost: nobody knows whether it ran.
     Lost,
-    /// It was not taken at all. The controller never hears that it was
-    /// accepted, and so delivers it again.
+    /// It was not taken at all, and the controller hears nothing of it. As soon
+    /// as there is room again the session is ended, so that the next one brings
+    /// it again; see [`JournalCounters::dropped`].
     Dropped,
 }
 
@@ -347,22 +348,22 @@ impl Journal {
     /// Forgets the outcomes of these, but for their ids. Ids that are not held,
     /// not final or were never told by a reader are ignored and counted.
     pub fn acknowledge(&self, ids: &[CommandId]) {
-        let (refused, emptied, wakes) = {
+        let (tells, emptied, wakes) = {
             let mut state = lock(&self.shared.state);
-            let mut refused = false;
+            let mut refusal_follows = false;
             let waiting = state.waiting_writes();
             for id in ids {
-                refused |= state.acknowledge(*id);
+                refusal_follows |= state.acknowledge(*id);
             }
             // The writer sleeps until the first is late, or they are many.
             let wakes = waiting == 0 || state.waiting_writes() >= writer::LAZY_WRITES;
-            (refused || state.missed, state.outbox == 0, wakes)
+            (refusal_follows || state.missed, state.outbox == 0, wakes)
         };
         kill_point!("acknowledgement.staged");
         if wakes {
             self.shared.staged.notify_all();
         }
-        if refused {
+        if tells {
             self.shared.changed.notify_waiters();
         }
         if emptied {

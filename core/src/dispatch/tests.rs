@@ -624,6 +624,21 @@ async fn a_shutdown_gives_every_command_an_outcome() {
 }
 
 #[tokio::test]
+async fn what_waits_at_a_shutdown_is_cancelled_and_not_rejected() {
+    let mut node = Node::new(impatient());
+    node.submit("one", "hang");
+    let queued = node.submit("one", "");
+    node.node.end();
+    // Whoever looks after drains may wake before the cancels.
+    node.dispatcher.shared.reject_queued();
+    node.dispatcher.shut_down(SOON).await;
+    assert_eq!(node.outcome(queued).await.state, Cancelled);
+    node.drain_reader();
+    let outcomes = node.told.iter().filter(|outcome| outcome.id == queued);
+    assert_eq!(outcomes.count(), 1);
+}
+
+#[tokio::test]
 async fn a_shutdown_waits_for_what_ends_in_time() {
     let mut node = Node::new(limits());
     let running = node.submit("one", "hang");

@@ -91,7 +91,7 @@ impl Write {
 pub(super) struct Stored {
     pub(super) sequence: u64,
     pub(super) accepted_at: SystemTime,
-    pub(super) command: Command,
+    pub(super) command: Arc<Command>,
     pub(super) attempt: Option<Attempt>,
     /// Of the worker, in which that attempt was made.
     pub(super) life: u64,
@@ -181,7 +181,7 @@ impl Disk {
                 stored.push(Stored {
                     sequence: record.sequence,
                     accepted_at: record.accepted_at(),
-                    command: record.command(id),
+                    command: Arc::new(record.command(id)),
                     life: attempt.as_ref().map_or(0, |attempt| attempt.life),
                     attempt: attempt.map(Attempt::from),
                     checkpoint: checkpoint.map(|value| Bytes::copy_from_slice(value.value())),

@@ -153,7 +153,7 @@ async fn the_next_life_has_what_was_written_as_it_was() {
     assert_eq!(recovery.commands[0].attempt, None);
     assert_eq!(recovery.commands[1].attempt, Some(attempt(1, "greeter")));
     assert_eq!(
-        recovery.commands[1].checkpoint.as_deref(),
+        journal.checkpoint_of(command(2).id).as_deref(),
         Some(b"half".as_ref())
     );
     let mut reader = journal.reader();
@@ -307,6 +307,7 @@ async fn nothing_piles_up_where_the_disk_refuses_and_nothing_is_lost() {
         let kept = journal.checkpoint(id, Bytes::from_static(b"half"));
         assert!(kept.is_err());
     }
+    assert_eq!(journal.checkpoint_of(id), None, "it was said not to be kept");
     assert_eq!(lock(&journal.shared.state).waiting_writes(), 0);
     assert_eq!(
         journal.accept(&command(2), false),

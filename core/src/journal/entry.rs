@@ -66,9 +66,8 @@ impl Entry {
 
     /// The entry of a command that an earlier life of the worker took.
     pub(super) fn stored(accepted: u64, stored: Stored) -> Self {
-        let command = Arc::new(stored.command);
-        let name = command.name.clone();
-        let content = Content::Whole(command);
+        let name = stored.command.name.clone();
+        let content = Content::Whole(stored.command);
         let ended = stored.outcome.is_some();
         Self {
             sequence: stored.sequence,

@@ -26,19 +26,20 @@ impl Journal {
         self.write_through(|state, waiter| {
             let open = |entry: &&mut Entry| entry.outcome.is_none();
             if let Some(entry) = state.entries.get_mut(&id).filter(open) {
-                entry.checkpoint = Some(data.clone());
                 let volatile = entry.volatile;
                 if let Some(staged) = state.staged.as_mut().filter(|_| !volatile) {
                     staged.push_awaited(Write::Checkpoint(id, data), waiter);
                     kill_point!("checkpoint.staged");
                     return;
                 }
+                entry.checkpoint = Some(data);
             }
             let _ = waiter.send(());
         })
     }
 
-    /// The newest checkpoint of a command that has no outcome.
+    /// The newest checkpoint of a command that has no outcome. One that could
+    /// not be written is none.
     pub fn checkpoint_of(&self, id: CommandId) -> Option<Bytes> {
         lock(&self.shared.state)
             .entries
@@ -55,7 +56,7 @@ impl Journal {
     pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, JournalError> {
         match &self.shared.disk {
             Some(disk) => disk.note(name),
-            None => Ok(lock(&self.shared.state).notes.get(name).cloned()),
+            None => Ok(lock(&self.shared.state).notes.note(name)),
         }
     }
 
@@ -71,10 +72,8 @@ impl Journal {
                 staged.push_awaited(write, waiter);
             }
             None => {
-                match value {
-                    Some(value) => state.notes.insert(name.to_owned(), value.to_vec()),
-                    None => state.notes.remove(name),
-                };
+                // Memory refuses nothing, and whoever waits is the caller.
+                let _ = state.notes.set_note(name, value);
                 let _ = waiter.send(());
             }
         })

@@ -8,7 +8,6 @@ use std::{
     time::SystemTime,
 };
 
-use bytes::Bytes;
 use prost::Message;
 
 use super::{
@@ -49,8 +48,6 @@ pub struct Recovered {
     pub command: Arc<Command>,
     /// `None`: its handler never began.
     pub attempt: Option<Attempt>,
-    /// What its handler last kept.
-    pub checkpoint: Option<Bytes>,
 }
 
 impl Journal {
@@ -179,9 +176,8 @@ impl State {
                 self.outbox += 1;
             } else {
                 commands.push(Recovered {
-                    command: Arc::new(stored.command.clone()),
+                    command: Arc::clone(&stored.command),
                     attempt: stored.attempt.clone(),
-                    checkpoint: stored.checkpoint.clone(),
                 });
             }
             let entry = Entry::stored(self.changes.revision + 1, stored);

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     command::{Command, CommandId, Outcome},
     id_map::IdMap,
+    notes::FleetingNotes,
 };
 
 /// Called when what it waits for is written.
@@ -44,7 +45,7 @@ pub(super) struct State {
     /// it again.
     pub(super) missed: bool,
     /// Those of a journal without a file.
-    pub(super) notes: BTreeMap<String, Vec<u8>>,
+    pub(super) notes: FleetingNotes,
 }
 
 /// What is on its way to the disk.
@@ -97,7 +98,7 @@ impl State {
             lost_before: None,
             accepted: 0,
             missed: false,
-            notes: BTreeMap::new(),
+            notes: FleetingNotes::default(),
         }
     }
 
@@ -344,7 +345,14 @@ impl State {
                         staged.acknowledged.remove(&outcome.id);
                     }
                 }
-                Write::Attempt(..) | Write::Checkpoint(..) | Write::Note(..) => {}
+                // Given back from now on: what is not kept never is.
+                Write::Checkpoint(id, data) => {
+                    let open = |entry: &&mut Entry| entry.outcome.is_none();
+                    if let Some(entry) = self.entries.get_mut(id).filter(open) {
+                        entry.checkpoint = Some(data.clone());
+                    }
+                }
+                Write::Attempt(..) | Write::Note(..) => {}
             }
         }
     }

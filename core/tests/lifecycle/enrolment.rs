@@ -121,3 +121,38 @@ async fn a_token_file_that_is_missing_stops_only_a_node_that_needs_it() {
         .expect_err("a new node does");
     assert!(error.to_string().contains("/nowhere/token"), "{error}");
 }
+
+#[tokio::test]
+async fn another_token_is_offered_after_one_was_refused() {
+    let mut controller = Controller::start().await;
+    let dir = state_dir();
+    let tokens = state_dir();
+    let file = tokens.path().join("token");
+    std::fs::write(&file, "token-1").expect("written");
+    let mut config = config(&controller.endpoint(), &dir, "");
+    config.controller.enrolment_token = Some(
+        aegis_core::config::model::EnrolmentTokenSource::File(file.clone()),
+    );
+    let worker = Worker::start_with(config.clone());
+    controller.session().await;
+    worker.stop().await.expect("a clean end");
+    controller.forget();
+    controller.knobs().refusals.extend([
+        refusal(Code::PermissionDenied, "ENROLMENT_TOKEN_MISSING"),
+        refusal(Code::PermissionDenied, "ENROLMENT_TOKEN_SPENT"),
+    ]);
+
+    let worker = Worker::start_with(config);
+    assert_eq!(controller.attest().await.enrolment_token, "");
+    assert_eq!(controller.attest().await.enrolment_token, "token-1");
+    std::fs::write(&file, "token-2").expect("written");
+    let offered = controller
+        .until(|heard| match heard {
+            Heard::Attest(attest) => Some(attest.enrolment_token).filter(|it| !it.is_empty()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(offered, "token-2");
+    controller.session().await;
+    worker.stop().await.expect("a clean end");
+}

@@ -72,6 +72,16 @@ async fn until_outbox(session: &mut Session, length: u32) {
         .await;
 }
 
+async fn acknowledged(session: &mut Session, id: &str) {
+    session.say(acknowledge(id)).await;
+    until_outbox(session, 0).await;
+}
+
+async fn settle_and_stop(session: &mut Session, id: &str, worker: Worker) {
+    acknowledged(session, id).await;
+    worker.stop().await.expect("a clean end");
+}
+
 #[tokio::test]
 async fn an_acknowledgement_of_what_was_never_told_forgets_nothing() {
     let mut controller = Controller::start().await;
@@ -93,9 +103,7 @@ async fn an_acknowledgement_of_what_was_never_told_forgets_nothing() {
     let (_, receipt) = result(&mut session).await;
     assert_eq!(receipt.command_id, command.command_id);
     assert_eq!(receipt.state(), CommandState::Cancelled);
-    session.say(acknowledge(&command.command_id)).await;
-    until_outbox(&mut session, 0).await;
-    worker.stop().await.expect("a clean end");
+    settle_and_stop(&mut session, &command.command_id, worker).await;
 }
 
 #[tokio::test]
@@ -110,8 +118,7 @@ async fn what_was_acknowledged_is_not_run_again_not_even_by_the_next_worker() {
     session.say(cancel(&command.command_id)).await;
     let (first, _) = result(&mut session).await;
     for delivery in 2..4 {
-        session.say(acknowledge(&command.command_id)).await;
-        until_outbox(&mut session, 0).await;
+        acknowledged(&mut session, &command.command_id).await;
         let again = Command {
             delivery,
             ..command.clone()
@@ -120,9 +127,7 @@ async fn what_was_acknowledged_is_not_run_again_not_even_by_the_next_worker() {
         let (result, _) = result(&mut session).await;
         assert_eq!(result.receipt, first.receipt);
     }
-    session.say(acknowledge(&command.command_id)).await;
-    until_outbox(&mut session, 0).await;
-    worker.stop().await.expect("a clean end");
+    settle_and_stop(&mut session, &command.command_id, worker).await;
 
     let worker = Worker::start(&controller.endpoint(), &dir);
     let mut session = controller.session().await;
@@ -130,9 +135,7 @@ async fn what_was_acknowledged_is_not_run_again_not_even_by_the_next_worker() {
     session.say(Down::Command(command.clone())).await;
     let (again, _) = result(&mut session).await;
     assert_eq!(again.receipt, first.receipt);
-    session.say(acknowledge(&command.command_id)).await;
-    until_outbox(&mut session, 0).await;
-    worker.stop().await.expect("a clean end");
+    settle_and_stop(&mut session, &command.command_id, worker).await;
 }
 
 #[tokio::test]
@@ -160,9 +163,7 @@ async fn the_second_command_under_an_id_is_refused_and_the_first_goes_on() {
         (receipt.state(), receipt.error_code.as_str()),
         (CommandState::Rejected, "id-reused")
     );
-    session.say(acknowledge(&command.command_id)).await;
-    until_outbox(&mut session, 0).await;
-    worker.stop().await.expect("a clean end");
+    settle_and_stop(&mut session, &command.command_id, worker).await;
 }
 
 #[tokio::test]
@@ -194,9 +195,7 @@ async fn a_worker_that_lost_its_journal_does_not_pretend_that_nothing_ran() {
     until_runs(&mut session, &fresh.command_id).await;
     session.say(cancel(&fresh.command_id)).await;
     result(&mut session).await;
-    session.say(acknowledge(&fresh.command_id)).await;
-    until_outbox(&mut session, 0).await;
-    worker.stop().await.expect("a clean end");
+    settle_and_stop(&mut session, &fresh.command_id, worker).await;
     let aside = std::fs::read_dir(dir.path()).expect("a directory");
     let kept = aside
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())

@@ -387,7 +387,6 @@ impl Node {
             Recovered {
                 command,
                 attempt,
-                checkpoint: None,
             }
         });
         let recovered = recovered.collect();

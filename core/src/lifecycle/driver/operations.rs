@@ -96,7 +96,6 @@ impl Driver {
     }
 }
 
-/// Unreadable is as good as none: the controller's answer says what is missing.
 impl Driver {
     /// The enrolment token, where it is to be offered: when the controller may
     /// want one, and when there is another one than it was offered last.
@@ -115,6 +114,7 @@ impl Driver {
     }
 }
 
+/// Unreadable is as good as none: the controller's answer says what is missing.
 fn token(config: &Config) -> Option<String> {
     let source = config.controller.enrolment_token.as_ref()?;
     match steps::enrolment_token(source) {
