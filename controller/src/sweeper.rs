@@ -31,20 +31,29 @@ pub(crate) async fn sweep(controller: &Controller) -> Result<(), StoreError> {
     let now = Instant::now();
     controller.challenges.sweep(now);
     mark_missing(controller, now).await;
-    expire(controller).await?;
+    controller.expire_due().await?;
     controller.prune().await
 }
 
-/// Batch by batch, so that no transaction is long.
-async fn expire(controller: &Controller) -> Result<(), StoreError> {
-    loop {
-        let expired = controller
-            .store
-            .expire(time::now(), EXPIRED_AT_ONCE)
-            .await?;
-        controller.ended_in_store(&expired).await;
-        if expired.len() < EXPIRED_AT_ONCE as usize || controller.stopping.is_cancelled() {
-            return Ok(());
+impl Controller {
+    /// Expires the queued commands whose `start_by` has passed. Batch by batch,
+    /// so that no transaction is long.
+    pub(crate) async fn expire_due(&self) -> Result<(), StoreError> {
+        loop {
+            let expired = self.store.expire(time::now(), EXPIRED_AT_ONCE).await?;
+            self.ended_in_store(&expired).await;
+            if expired.len() < EXPIRED_AT_ONCE as usize || self.stopping.is_cancelled() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The same for whoever is about to be shown commands. What cannot be
+    /// written now is left to the next sweep.
+    pub(crate) async fn expire_before_reading(&self) {
+        if let Err(error) = self.expire_due().await {
+            self.storage.blame(&error);
+            tracing::warn!(%error, "queued commands that are too late are not expired yet");
         }
     }
 }

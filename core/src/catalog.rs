@@ -46,6 +46,9 @@ pub struct CatalogOptions {
     pub expected_built_ins: &'static [&'static str],
     /// At how many crashes of the worker in a row a plugin ran.
     pub crashes: BTreeMap<String, u32>,
+    /// Told which plugin file is about to be started, and `None` after the
+    /// last, so that the next start knows which one took the worker with it.
+    pub starting: Box<dyn Fn(Option<&str>) + Send + Sync>,
 }
 
 /// What plugins learn of the node.
@@ -138,13 +141,24 @@ impl Catalog {
     }
 
     /// Finds the same and starts nothing. No code of a plugin file runs.
+    /// `crashes` as in [`CatalogOptions::crashes`].
     pub fn scan(
         plugins: &PluginsConfig,
         handlers: &HandlersConfig,
         default_grants: &BTreeMap<String, Vec<String>>,
+        crashes: &BTreeMap<String, u32>,
     ) -> Scan {
         let mut found = found::gather(plugins);
-        let claims = resolve::resolve(&mut found, plugins, handlers, default_grants);
+        let mut claims = resolve::resolve(&mut found, plugins, handlers, default_grants);
+        for found in found.iter_mut().filter(|found| found.is_active()) {
+            let granted = resolve::granted(found, plugins, default_grants);
+            if granted.is_ok_and(|granted| granted.is_empty())
+                && let Some(reason) = start::quarantine(&found.info.name, plugins, crashes)
+            {
+                found.leave_out(PluginState::Quarantined(reason));
+            }
+        }
+        start::disable_claims(&mut claims, &found);
         let handlers = claims.into_iter().map(|claim| claim.info).collect();
         Scan {
             plugins: found.into_iter().map(|found| found.info).collect(),

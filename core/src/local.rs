@@ -9,6 +9,8 @@ mod ask;
 mod door;
 mod place;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{JournalFilter, Listing};
@@ -34,6 +36,8 @@ pub enum Request {
         /// How many of them, the newest.
         most: usize,
     },
+    /// At how many crashes in a row each plugin ran.
+    Crashes,
     /// Forgets the crashes for which a plugin is in quarantine.
     Release {
         /// Its name.
@@ -47,6 +51,8 @@ pub enum Request {
 pub enum Answer {
     /// To [`Request::Journal`].
     Journal(Listing),
+    /// To [`Request::Crashes`].
+    Crashes(BTreeMap<String, u32>),
     /// To [`Request::Release`]: whether there was any crash to forget.
     Released(bool),
     /// The request was not understood or can't be met.

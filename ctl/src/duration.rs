@@ -34,7 +34,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         rest = &rest[unit_end..];
     }
     if total.is_zero() {
-        Err(malformed())
+        Err(format!("{text:?} is no time at all: give at least 1ms"))
     } else {
         Ok(total)
     }

@@ -123,13 +123,27 @@ fn response_schema<T: JsonSchema>() -> Schema {
     SchemaGenerator::new(SchemaSettings::draft2020_12().for_serialize()).into_root_schema_for::<T>()
 }
 
-fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, HandlerError> {
+fn parse<T: DeserializeOwned + JsonSchema>(payload: &[u8]) -> Result<T, HandlerError> {
     // A command without a payload is one without fields.
     let payload = if payload.is_empty() { b"{}" } else { payload };
+    // serde reads a struct from an array too, field by field.
+    let is_object = payload.trim_ascii_start().starts_with(b"{");
+    if !is_object && wants_object::<T>() {
+        return Err(HandlerError::new(
+            HandlerError::INVALID_PAYLOAD,
+            "the payload has to be a JSON object",
+        )
+        .help("`aegisctl describe COMMAND` shows what the command takes"));
+    }
     serde_json::from_slice(payload).map_err(|error| {
         HandlerError::new(HandlerError::INVALID_PAYLOAD, error.to_string())
             .help("`aegisctl describe COMMAND` shows what the command takes")
     })
+}
+
+fn wants_object<T: JsonSchema>() -> bool {
+    let schema = request_schema::<T>();
+    schema.get("type").and_then(serde_json::Value::as_str) == Some("object")
 }
 
 fn serialize<T: Serialize>(response: &T) -> Answer {
@@ -141,4 +155,29 @@ fn serialize<T: Serialize>(response: &T) -> Answer {
         )
     })?;
     Ok(document)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    struct Person {
+        name: String,
+    }
+
+    #[test]
+    fn an_array_is_no_struct_and_what_is_none_is_read_as_it_is() {
+        for payload in ["[\"Ada\"]", " [\"Ada\"]", "\"Ada\"", "null"] {
+            let refused = parse::<Person>(payload.as_bytes()).expect_err("no object");
+            assert_eq!(refused.code, HandlerError::INVALID_PAYLOAD);
+            assert!(refused.message.contains("JSON object"), "{refused}");
+        }
+        let person: Person = parse(b"\n {\"name\": \"Ada\"}").expect("an object");
+        assert_eq!(person.name, "Ada");
+        assert_eq!(parse::<Vec<u32>>(b"[1, 2]").expect("a list"), [1, 2]);
+        assert_eq!(parse::<u32>(b"7").expect("a number"), 7);
+    }
 }

@@ -47,9 +47,8 @@ pub enum Command {
 pub enum IdentityCommand {
     /// Show the node's id and public key.
     Show {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        output: Output,
     },
 }
 
@@ -57,9 +56,8 @@ pub enum IdentityCommand {
 pub enum PluginsCommand {
     /// List the plugins that a start would find, with the reason for each that it would not load.
     List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        output: Output,
     },
     /// Let a plugin start again that is in quarantine because the worker crashed too often while
     /// it ran.
@@ -100,9 +98,8 @@ pub enum PluginsCommand {
     Inspect {
         /// The library.
         file: PathBuf,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        output: Output,
     },
 }
 
@@ -129,15 +126,31 @@ pub struct JournalList {
         value_parser = clap::value_parser!(u16).range(1..=MAX_LINES as i64)
     )]
     pub limit: u16,
-    /// How to print them.
-    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    pub output: OutputFormat,
+    #[command(flatten)]
+    pub output: Output,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum OutputFormat {
+/// How something is printed.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Output {
+    /// How to print it.
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: OutputFormat,
+    /// As `-o json`, which it was before.
+    #[arg(long, hide = true)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OutputFormat {
     Table,
     Json,
+}
+
+impl Output {
+    pub fn is_json(self) -> bool {
+        self.json || self.output == OutputFormat::Json
+    }
 }
 
 impl JournalList {

@@ -22,14 +22,14 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         None => run::run(&cli.settings),
         Some(Command::CheckConfig) => commands::check_config(&cli.settings),
-        Some(Command::Identity(IdentityCommand::Show { json })) => {
-            commands::identity_show(&cli.settings, *json)
+        Some(Command::Identity(IdentityCommand::Show { output })) => {
+            commands::identity_show(&cli.settings, output.is_json())
         }
-        Some(Command::Plugins(PluginsCommand::List { json })) => {
-            commands::plugins_list(&cli.settings, *json)
+        Some(Command::Plugins(PluginsCommand::List { output })) => {
+            commands::plugins_list(&cli.settings, output.is_json())
         }
-        Some(Command::Plugins(PluginsCommand::Inspect { file, json })) => {
-            commands::plugins_inspect(&cli.settings, file, *json)
+        Some(Command::Plugins(PluginsCommand::Inspect { file, output })) => {
+            commands::plugins_inspect(&cli.settings, file, output.is_json())
         }
         Some(Command::Plugins(PluginsCommand::New { name, path, sdk })) => {
             commands::plugins_new(name, path.as_deref(), sdk.as_deref())

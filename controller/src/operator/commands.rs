@@ -19,6 +19,7 @@ impl OperatorApi {
         &self,
         request: api::ShowCommandRequest,
     ) -> Result<api::ShowCommandResponse, Status> {
+        self.controller.expire_before_reading().await;
         let id = self.controller.find_command(&request.command_id).await?;
         let mut command = self.existing(id).await?;
         let watchers = &self.controller.watchers;
@@ -69,6 +70,7 @@ impl OperatorApi {
             before: id(&request.before)?,
             limit: limit(request.limit)?,
         };
+        self.controller.expire_before_reading().await;
         let commands = self.controller.store.list(&filter).await?;
         let commands = commands
             .into_iter()

@@ -11,6 +11,7 @@ impl OperatorApi {
         &self,
         request: api::ShowGroupRequest,
     ) -> Result<api::ShowGroupResponse, Status> {
+        self.controller.expire_before_reading().await;
         let id = self.controller.find_group(&request.group_id).await?;
         let group = self.controller.store.group_counts(id).await?;
         let group = group.ok_or_else(|| Status::not_found(format!("there is no group {id}")))?;

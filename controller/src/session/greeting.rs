@@ -117,6 +117,14 @@ impl Controller {
         // Written only where they are news: a fleet that comes back all at once,
         // or to a disk without room, has little to write.
         let known = node.record();
+        let lost_before = known.facts.as_ref().and_then(|facts| facts.journal_lost_at);
+        if hello.journal_lost_at.is_some() && hello.journal_lost_at != lost_before {
+            let message = "its journal was damaged or missing: commands that it was sent before \
+                           and that it does not know any more end as unknown, and a drain of \
+                           then is forgotten; drain it again if it is to be drained";
+            self.event("journal-lost", Some(node.id), None, message.to_owned())
+                .await;
+        }
         if known.facts.as_ref() != Some(&hello) {
             self.store.set_facts(node.id, &hello).await?;
         }

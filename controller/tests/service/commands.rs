@@ -227,6 +227,32 @@ async fn a_command_past_its_start_by_expires() {
 }
 
 #[tokio::test]
+async fn whoever_looks_at_a_command_past_its_start_by_sees_it_expired() {
+    let controller = Controller::start_with(|config| {
+        config.settings.sweep_interval = std::time::Duration::from_secs(3600);
+    })
+    .await;
+    let node = controller.node().await;
+    let by = std::time::SystemTime::now() + std::time::Duration::from_millis(300);
+    let request = SubmitCommandRequest {
+        selector: Some(only(&node)),
+        name: "drain".into(),
+        start_by: Some(by.into()),
+        ..Default::default()
+    };
+    let made = controller.operator().submit_command(request).await;
+    let made = made.expect("made").into_inner();
+    let id = &made.commands[0].command_id;
+    soon(async {
+        while std::time::SystemTime::now() <= by {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(controller.command(id).await.state(), CommandState::Expired);
+}
+
+#[tokio::test]
 async fn a_command_is_not_sent_before_its_time() {
     let controller = Controller::start().await;
     let node = controller.node().await;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aegis_proto::{
     cluster::v1::{ListPeersInner, ListPeersRequest, NodeStatus, node_command::Command},
-    operator::v1::{ListNodesRequest, SetConfigRequest},
-    worker::v1::CommandState,
+    operator::v1::{ListNodesRequest, SetConfigRequest, ShowNodeRequest},
+    worker::v1::{CommandState, ConfigStatus},
 };
 use tonic::Code;
 
@@ -335,4 +335,31 @@ async fn peers_can_be_filtered() {
         .collect();
     assert_eq!(ids, [one.id]);
     assert!(!peers.cluster_id.is_empty());
+}
+
+#[tokio::test]
+async fn a_version_that_is_named_overwrites_nothing_that_a_session_told() {
+    let controller = Controller::start().await;
+    let node = controller.node().await;
+    let told = ConfigStatus {
+        active_version: "v1".into(),
+        attempted_version: "v2".into(),
+        failed_step: "apply".into(),
+        reason: "not this one".into(),
+        ..Default::default()
+    };
+    let mut hello = node.hello(&["hello"]);
+    hello.config = Some(told.clone());
+    let session = node.session(&controller, hello).await.expect("welcome");
+    let config = async || {
+        let request = ShowNodeRequest {
+            node: node.id.clone(),
+        };
+        let shown = controller.operator().show_node(request).await;
+        let view = shown.expect("known").into_inner().node.expect("a view");
+        view.config.expect("a status")
+    };
+    node.sync_config(&controller, "v0").await.expect("synced");
+    assert_eq!(config().await, told);
+    drop(session);
 }

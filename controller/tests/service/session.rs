@@ -611,3 +611,18 @@ async fn a_config_that_a_node_has_refused_is_not_offered_again() {
     // The next message would have been the offer.
     assert_eq!(session.command().await.command_id, submitted.command_id);
 }
+
+#[tokio::test]
+async fn a_lost_journal_is_an_event_once() {
+    let controller = Controller::start().await;
+    let node = controller.node().await;
+    let mut seen = Vec::new();
+    for lost_at in [None, Some(100), Some(100), Some(200)] {
+        let mut hello = node.hello(&["hello"]);
+        hello.journal_lost_at = lost_at.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 });
+        drop(node.session(&controller, hello).await.expect("welcome"));
+        let kinds = controller.event_kinds().await;
+        seen.push(kinds.iter().filter(|kind| *kind == "journal-lost").count());
+    }
+    assert_eq!(seen, [0, 1, 1, 2]);
+}

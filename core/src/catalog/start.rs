@@ -1,7 +1,7 @@
 //! Starts what was found and decided.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs, io,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -16,6 +16,7 @@ use super::{
     resolve::{self, Claim},
 };
 use crate::{
+    config::model::PluginsConfig,
     loader::{Check, Refusal},
     manifest::HostInterface,
     plugin::{
@@ -34,8 +35,14 @@ pub(super) fn start(
     options: &CatalogOptions,
 ) -> Catalog {
     let mut running: HashMap<usize, Arc<Hosted>> = HashMap::new();
+    let mut noted = false;
     for (index, found) in found.iter_mut().enumerate() {
         if found.is_active() {
+            // In a process of its own it takes nobody with it.
+            if found.info.placement == Placement::InProcess {
+                (options.starting)(Some(&found.info.name));
+                noted = true;
+            }
             match start_one(found, index, &mut claims, options) {
                 Ok(hosted) => {
                     running.insert(index, hosted);
@@ -45,20 +52,10 @@ pub(super) fn start(
         }
         report(found);
     }
-    for claim in claims
-        .iter_mut()
-        .filter(|claim| claim.info.disabled.is_none())
-    {
-        if let PluginState::Failed(reason)
-        | PluginState::Refused(reason)
-        | PluginState::Quarantined(reason) = &found[claim.plugin].info.state
-        {
-            claim.info.disabled = Some(format!(
-                "its plugin {} is not running: {reason}",
-                claim.info.plugin
-            ));
-        }
+    if noted {
+        (options.starting)(None);
     }
+    disable_claims(&mut claims, &found);
     for name in options.plugins.by_name.keys() {
         if !found.iter().any(|found| found.info.name == *name) {
             tracing::warn!(
@@ -84,13 +81,35 @@ pub(super) fn start(
     catalog
 }
 
+/// Disables the handlers of plugins that do not run.
+pub(super) fn disable_claims(claims: &mut [Claim], found: &[Found]) {
+    for claim in claims
+        .iter_mut()
+        .filter(|claim| claim.info.disabled.is_none())
+    {
+        if let PluginState::Failed(reason)
+        | PluginState::Refused(reason)
+        | PluginState::Quarantined(reason) = &found[claim.plugin].info.state
+        {
+            claim.info.disabled = Some(format!(
+                "its plugin {} is not running: {reason}",
+                claim.info.plugin
+            ));
+        }
+    }
+}
+
 /// Why the plugin is not to run after what became of the worker with it.
-fn quarantine(plugin: &str, options: &CatalogOptions) -> Option<String> {
-    let limit = options.plugins.quarantine_after;
-    let crashes = *options.crashes.get(plugin)?;
+pub(super) fn quarantine(
+    plugin: &str,
+    plugins: &PluginsConfig,
+    crashes: &BTreeMap<String, u32>,
+) -> Option<String> {
+    let limit = plugins.quarantine_after;
+    let crashes = *crashes.get(plugin)?;
     (limit > 0 && crashes >= limit).then(|| {
         format!(
-            "the worker crashed {crashes} times in a row while a handler of it ran: mend it, or \
+            "the worker crashed {crashes} times in a row while a handler of it ran or it was being started: mend it, or \
              release it as it is with `aegis-worker plugins release {plugin}`, and restart the \
              worker"
         )
@@ -140,7 +159,7 @@ fn start_one(
         resolve::granted(found, &options.plugins, &options.default_grants).map_err(failed)?;
     // Without those that control the node it would be out of reach.
     if granted.is_empty()
-        && let Some(reason) = quarantine(&id, options)
+        && let Some(reason) = quarantine(&id, &options.plugins, &options.crashes)
     {
         return Err(PluginState::Quarantined(reason));
     }

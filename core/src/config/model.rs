@@ -101,8 +101,8 @@ pub struct PluginsConfig {
     /// that somebody vouched for in the worker's process, all others in one of
     /// their own.
     pub default_placement: Option<Placement>,
-    /// A plugin of which a handler ran at so many crashes of the worker in a
-    /// row is not started any more; 0: it always is.
+    /// A plugin of which a handler ran, or that was being started, at so many
+    /// crashes of the worker in a row is not started any more; 0: it always is.
     pub quarantine_after: u32,
     /// Plugins that, where they are linked in, run only if the config enables
     /// them. The program says so, not the file.

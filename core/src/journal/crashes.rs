@@ -1,5 +1,10 @@
 //! Whether the last life of the worker ended in an orderly way, and which
 //! plugins ran when it did not.
+//!
+//! A plugin runs while one of its handlers has begun and not ended, and while
+//! it is being started. Only crashes in a row count: a life that ended as it was
+//! told to forgives all plugins, and a crash forgives those that did not run. A
+//! crash of the whole machine counts for nobody.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +12,9 @@ use super::record::CrashesRecord;
 
 /// The note that is there while the worker runs: the boot of the machine.
 pub(super) const LIFE: &str = "life";
+
+/// The note that is there while a plugin is being started: its name.
+pub(super) const STARTING: &str = "starting";
 
 /// How the last life of the worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +41,8 @@ pub(super) fn last_end(life: Option<&[u8]>, boot: &[u8]) -> LastEnd {
     }
 }
 
-/// Counts, for each plugin, the crashes in a row at which one of its handlers
-/// ran. `running` did at the last one.
+/// Counts, for each plugin, the crashes in a row at which it ran. `running` did
+/// at the last one.
 pub(super) fn count(record: &mut CrashesRecord, end: LastEnd, running: &BTreeSet<String>) {
     match end {
         LastEnd::Orderly => record.plugins.clear(),

@@ -262,6 +262,25 @@ fn plugins_that_ran_at_crashes_in_a_row_are_counted_until_an_orderly_end() {
     assert!(journal.set_note("late", None).is_err());
 }
 
+#[test]
+fn a_crash_counts_for_the_plugin_that_was_being_started() {
+    let place = Place::new();
+    for crashes in 0..3 {
+        let (journal, recovery) = place.open();
+        assert_eq!(recovery.crashes.get("a").copied().unwrap_or(0), crashes);
+        journal.starting(Some("a")).expect("written");
+    }
+    let file = place.path();
+    assert_eq!(Journal::crashes_in(&file).expect("read").get("a"), Some(&3));
+    let (journal, recovery) = place.open();
+    assert_eq!(recovery.crashes.get("a"), Some(&3));
+    assert_eq!(journal.crashes().expect("read").get("a"), Some(&3));
+    journal.starting(Some("b")).expect("written");
+    journal.starting(None).expect("written");
+    drop(journal);
+    assert_eq!(place.open().1.crashes.len(), 0);
+}
+
 /// Has the disk refuse whatever is written from now on.
 fn refuse(journal: &Journal, refuses: bool) {
     let disk = journal.shared.disk.as_ref().expect("it has a file");
@@ -307,7 +326,11 @@ async fn nothing_piles_up_where_the_disk_refuses_and_nothing_is_lost() {
         let kept = journal.checkpoint(id, Bytes::from_static(b"half"));
         assert!(kept.is_err());
     }
-    assert_eq!(journal.checkpoint_of(id), None, "it was said not to be kept");
+    assert_eq!(
+        journal.checkpoint_of(id),
+        None,
+        "it was said not to be kept"
+    );
     assert_eq!(lock(&journal.shared.state).waiting_writes(), 0);
     assert_eq!(
         journal.accept(&command(2), false),

@@ -34,7 +34,6 @@ pub enum JournalFilter {
 
 /// A part of the journal, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Listing {
     /// The newest of what was asked for.
     pub lines: Vec<JournalLine>,
@@ -44,7 +43,6 @@ pub struct Listing {
 
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct JournalLine {
     /// Its id.
     pub command_id: String,

@@ -15,11 +15,11 @@ use super::{
     crashes::{self, LastEnd},
     disk::{CRASHES, Disk, Stored, Write},
     entry::Entry,
-    record::seconds,
+    record::{CrashesRecord, seconds},
     state::{Staged, State},
     writer::Writer,
 };
-use crate::{clock, command::Command, lifecycle::chain};
+use crate::{clock, command::Command, lifecycle::chain, unpoisoned::lock};
 
 /// How the journal's file is opened.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +35,7 @@ pub struct JournalOptions {
 pub struct Recovery {
     /// Commands that have no outcome, in the order in which they were taken.
     pub commands: Vec<Recovered>,
-    /// Of each plugin, at how many crashes in a row one of its handlers ran.
+    /// Of each plugin, at how many crashes in a row it ran or was being started.
     pub crashes: BTreeMap<String, u32>,
     /// Where a damaged file was moved to.
     pub set_aside: Option<PathBuf>,
@@ -125,6 +125,43 @@ impl Journal {
     #[doc(hidden)]
     pub fn write_staged(&self) -> bool {
         self.writer.as_ref().is_some_and(|writer| writer.step())
+    }
+
+    /// Says that a plugin is being started, or, with `None`, that none is: a
+    /// crash meanwhile counts for it. Blocks until that is on disk.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written now.
+    pub fn starting(&self, plugin: Option<&str>) -> Result<(), JournalError> {
+        self.set_note(crashes::STARTING, plugin.map(str::as_bytes))
+    }
+
+    /// At how many crashes in a row each plugin ran, as of the worker's start.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn crashes(&self) -> Result<BTreeMap<String, u32>, JournalError> {
+        let record = self.shared.disk.as_ref().map(|disk| disk.crashes());
+        Ok(record.transpose()?.unwrap_or_default().plugins)
+    }
+
+    /// The same as a start would find it in the file of a worker that does not
+    /// run.
+    ///
+    /// # Errors
+    ///
+    /// The file is damaged, cannot be read, or a worker has it open.
+    pub fn crashes_in(path: &Path) -> Result<BTreeMap<String, u32>, JournalError> {
+        let disk = Disk::open(path, JournalLimits::default())?;
+        let (record, ..) = counted(&disk, &disk.stored()?, &crashes::boot())?;
+        Ok(record.plugins)
+    }
+
+    /// When a journal of this node was found to be lost, if one was.
+    pub fn lost_at(&self) -> Option<SystemTime> {
+        lock(&self.shared.state).lost_before
     }
 
     /// Forgets the crashes at which this plugin ran. False if there were none.
@@ -234,15 +271,7 @@ fn beginning(
     lost: bool,
 ) -> Result<(Vec<Write>, BTreeMap<String, u32>), JournalError> {
     let boot = crashes::boot();
-    let end = crashes::last_end(disk.note(crashes::LIFE)?.as_deref(), &boot);
-    let mut record = disk.crashes()?;
-    // Those that the last life began, and not those that it only found.
-    let running: BTreeSet<String> = stored
-        .iter()
-        .filter(|stored| stored.outcome.is_none() && stored.life == record.lives)
-        .filter_map(|stored| stored.attempt.as_ref())
-        .map(|attempt| attempt.plugin.to_string())
-        .collect();
+    let (mut record, end, running) = counted(disk, stored, &boot)?;
     if end != LastEnd::Orderly {
         tracing::warn!(
             with_the_machine = end == LastEnd::WithTheMachine,
@@ -254,18 +283,39 @@ fn beginning(
             "the worker did not end in an orderly way"
         );
     }
-    crashes::count(&mut record, end, &running);
     record.lives += 1;
     disk.set_life(record.lives);
     let mut writes = vec![
         Write::Note(CRASHES.to_owned(), Some(record.encode_to_vec())),
         Write::Note(crashes::LIFE.to_owned(), Some(boot)),
+        Write::Note(crashes::STARTING.to_owned(), None),
     ];
     if lost {
         let now = seconds(clock::wall()) + 1;
         writes.push(Write::Note(LOST.to_owned(), Some(now.to_be_bytes().into())));
     }
     Ok((writes, record.plugins))
+}
+
+/// The crashes with that of the last life, how it ended, and what ran then.
+fn counted(
+    disk: &Disk,
+    stored: &[Stored],
+    boot: &[u8],
+) -> Result<(CrashesRecord, LastEnd, BTreeSet<String>), JournalError> {
+    let end = crashes::last_end(disk.note(crashes::LIFE)?.as_deref(), boot);
+    let mut record = disk.crashes()?;
+    // Those that the last life began, and not those that it only found.
+    let mut running: BTreeSet<String> = stored
+        .iter()
+        .filter(|stored| stored.outcome.is_none() && stored.life == record.lives)
+        .filter_map(|stored| stored.attempt.as_ref())
+        .map(|attempt| attempt.plugin.to_string())
+        .collect();
+    let starting = disk.note(crashes::STARTING)?;
+    running.extend(starting.and_then(|name| String::from_utf8(name).ok()));
+    crashes::count(&mut record, end, &running);
+    Ok((record, end, running))
 }
 
 /// The note that a journal was lost, and when: seconds since the epoch.

@@ -6,7 +6,7 @@ use aegis_proto::cluster::v1::NodeRole;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{BuildError, CloseAtEnd, Health, WorkerLifecycle, steps};
+use super::{BuildError, CloseAtEnd, Health, WorkerLifecycle, chain, steps};
 use crate::{
     catalog::{Catalog, CatalogOptions, NodeDescription},
     command::HandlerError,
@@ -152,6 +152,7 @@ impl WorkerLifecycleBuilder {
             config_control: pushed.clone(),
             expected_built_ins: self.expected_built_ins,
             crashes: recovery.crashes,
+            starting: Box::new(note_start(journal.clone())),
         })?);
         let plugins: Arc<dyn PluginConfigs> = catalog.clone();
         pushed.attach(&plugins);
@@ -198,6 +199,21 @@ impl PluginConfigs for Catalog {
             _ => None,
         };
         Condition { panics, failure }
+    }
+}
+
+/// What the catalog tells of its starts. A disk that refuses does not keep a
+/// plugin from starting.
+fn note_start(journal: Journal) -> impl Fn(Option<&str>) {
+    move |plugin| {
+        if let Err(error) = journal.starting(plugin) {
+            let error = chain(&error);
+            tracing::warn!(
+                plugin,
+                error,
+                "a crash at its start would count for no plugin"
+            );
+        }
     }
 }
 

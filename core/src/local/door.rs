@@ -16,7 +16,11 @@ use tokio::{
 };
 
 use super::{Answer, REQUEST_BYTES, Request, place};
-use crate::{identity::Identity, journal::Journal, lifecycle::chain};
+use crate::{
+    identity::Identity,
+    journal::{Journal, JournalError},
+    lifecycle::chain,
+};
 
 /// Connections at once; whoever comes beyond them is turned away.
 const CONNECTIONS: usize = 4;
@@ -136,6 +140,12 @@ async fn attend(stream: UnixStream, journal: Journal) -> io::Result<()> {
     write.shutdown().await
 }
 
+fn told(answer: Result<Answer, JournalError>) -> Answer {
+    answer.unwrap_or_else(|error| Answer::Refused {
+        reason: chain(&error),
+    })
+}
+
 fn answer(line: &[u8], journal: &Journal) -> Answer {
     if !line.ends_with(b"\n") {
         let reason = format!("a request is one line of {REQUEST_BYTES} bytes at the most");
@@ -143,12 +153,8 @@ fn answer(line: &[u8], journal: &Journal) -> Answer {
     }
     match serde_json::from_slice(line) {
         Ok(Request::Journal { filter, most }) => Answer::Journal(journal.list(filter, most)),
-        Ok(Request::Release { plugin }) => match journal.forgive(&plugin) {
-            Ok(released) => Answer::Released(released),
-            Err(error) => Answer::Refused {
-                reason: chain(&error),
-            },
-        },
+        Ok(Request::Crashes) => told(journal.crashes().map(Answer::Crashes)),
+        Ok(Request::Release { plugin }) => told(journal.forgive(&plugin).map(Answer::Released)),
         Err(error) => Answer::Refused {
             reason: format!("this worker does not understand the request: {error}"),
         },

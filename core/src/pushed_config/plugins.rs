@@ -100,6 +100,32 @@ impl Sections {
         }
     }
 
+    /// Refuses keys that the node's own config sets to something else: they
+    /// would be without effect.
+    pub(super) fn permitted_by(&self, local: &PluginsConfig) -> Result<(), HandlerError> {
+        for (name, section) in &self.0 {
+            let Some(own) = local.by_name.get(name) else {
+                continue;
+            };
+            let overruled = |(key, value): &(&String, &Value)| {
+                own.config.get(*key).is_some_and(|own| own != *value)
+            };
+            if let Some((key, _)) = section.iter().find(overruled) {
+                return Err(HandlerError::new(
+                    "local-config-only",
+                    format!(
+                        "the key `plugins.{name}.{key}` is set in the node's own config, and \
+                         what a node sets itself no pushed config can change"
+                    ),
+                )
+                .help(format!(
+                    "leave it out of what is pushed, or out of [plugins.{name}.config] on the node"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Gives every plugin its part.
     pub(super) fn reconfigure_all(
         &self,

@@ -85,7 +85,9 @@ impl Probation {
         }
         let why = match ailing {
             Some(reason) => format!("the node was unhealthy: {reason}"),
-            None => "the worker could not reach its controller".to_owned(),
+            None => "the worker could not reach its controller, be it for this config or because \
+                     the controller was away: if that was it, push it again with any change"
+                .to_owned(),
         };
         Verdict::Failed(format!("for {:?} after it was applied {why}", self.unwell))
     }

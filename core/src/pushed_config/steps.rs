@@ -28,7 +28,9 @@ impl ConfigControl for PushedConfig {
         stored.check_bounds()?;
         lock(&self.memory).tried(&stored)?;
         document::settings(&stored.document)?;
-        Sections::read(&stored.document)?.check(step.plugins()?.as_ref())
+        let sections = Sections::read(&stored.document)?;
+        sections.check(step.plugins()?.as_ref())?;
+        sections.permitted_by(&step.local)
     }
 
     fn store(&self, candidate: &CandidateConfig) -> Result<(), HandlerError> {

@@ -319,9 +319,20 @@ fn a_part_that_is_gone_gives_the_plugin_its_own_config_back() {
 #[test]
 fn a_key_of_the_nodes_own_config_is_not_overruled() {
     let node = Node::new();
-    node.push("v1", json!({ "plugins": { "beta": { "colour": "blue" } } }))
-        .expect("applied");
-    assert_eq!(node.config_of("beta"), Some(json!({ "colour": "red" })));
+    let (step, refused) = node
+        .push("v1", json!({ "plugins": { "beta": { "colour": "blue" } } }))
+        .expect_err("it would be without effect");
+    assert_eq!((step, &*refused.code), ("validate", "local-config-only"));
+    assert!(refused.message.contains("plugins.beta.colour"), "{refused}");
+    node.push(
+        "v2",
+        json!({ "plugins": { "beta": { "colour": "red", "size": 1 } } }),
+    )
+    .expect("it changes nothing of the node's own");
+    assert_eq!(
+        node.config_of("beta"),
+        Some(json!({ "colour": "red", "size": 1 }))
+    );
 }
 
 #[test]

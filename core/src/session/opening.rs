@@ -179,5 +179,6 @@ fn hello(node: &Node, challenge: Vec<u8>, inventory: &Inventory, config: &Config
         held_command_ids: held(node).iter().map(ToString::to_string).collect(),
         hostname: facts::hostname(),
         platform: facts::platform(),
+        journal_lost_at: node.journal.lost_at().map(Into::into),
     }
 }

@@ -178,6 +178,7 @@ async fn a_worker_that_lost_its_journal_does_not_pretend_that_nothing_ran() {
 
     let worker = Worker::start(&controller.endpoint(), &dir);
     let mut session = controller.session().await;
+    assert!(session.hello.journal_lost_at.is_some());
     let before = Command {
         delivery: 2,
         ..hold()

@@ -94,6 +94,7 @@ impl World {
             config_control: Arc::new(NoConfig),
             expected_built_ins: &[],
             crashes: Default::default(),
+            starting: Box::new(|_| {}),
         }
     }
 
@@ -102,7 +103,12 @@ impl World {
     }
 
     pub fn scan(&self) -> Scan {
-        Catalog::scan(&self.plugins, &self.handlers, &Default::default())
+        Catalog::scan(
+            &self.plugins,
+            &self.handlers,
+            &Default::default(),
+            &Default::default(),
+        )
     }
 }
 

@@ -91,7 +91,10 @@ async fn to_the_end(
 /// One event on a line of its own.
 fn line(update: Update<'_>) -> Result<(), Failure> {
     match update {
-        Update::State(command) => output::line(&Follow::Command { command }),
+        Update::State(command) => output::line(&Follow::Command {
+            command_id: &command.command_id,
+            command,
+        }),
         Update::Progress(command, progress) => output::line(&Follow::Progress {
             command_id: &command.command_id,
             progress: progress.into(),

@@ -34,13 +34,14 @@ pub fn show(
         ))
     })?;
     if let Some(directory) = directory {
-        write(directory, &evidence).map_err(|error| {
+        let written = write(directory, &evidence).map_err(|error| {
             Failure::usage(format!(
                 "can't write the receipt into {}: {error}",
                 directory.display()
             ))
             .next("Give a directory that you can write and that holds no other receipt.")
         })?;
+        eprintln!("wrote {} to {}", written.join(", "), directory.display());
     }
     match global.output {
         Format::Json => output::document(&receipt)?,
@@ -57,9 +58,9 @@ pub fn show(
 }
 
 /// Never over what is there: it may be the evidence of another command.
-fn write(directory: &Path, evidence: &Evidence) -> io::Result<()> {
+fn write(directory: &Path, evidence: &Evidence) -> io::Result<[&'static str; 5]> {
     fs::create_dir_all(directory)?;
-    let files: [(&str, &[u8]); 5] = [
+    let files: [(&'static str, &[u8]); 5] = [
         ("receipt.bin", &evidence.receipt),
         ("receipt.sig", &evidence.signature),
         ("node.pem", evidence.public_key.as_bytes()),
@@ -74,5 +75,5 @@ fn write(directory: &Path, evidence: &Evidence) -> io::Result<()> {
         })?;
         file.write_all(content)?;
     }
-    Ok(())
+    Ok(files.map(|(name, _)| name))
 }

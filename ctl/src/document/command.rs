@@ -93,7 +93,10 @@ pub struct Counts {
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Follow<'a> {
     /// At first, and at every change of state.
-    Command { command: &'a Command },
+    Command {
+        command_id: &'a str,
+        command: &'a Command,
+    },
     Progress {
         command_id: &'a str,
         progress: Progress,

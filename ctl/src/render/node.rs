@@ -81,8 +81,15 @@ pub fn node_detail(detail: &NodeDetail, now: DateTime<Utc>) -> String {
         (
             "Commands",
             format!(
-                "{} running, {} open, {} results not acknowledged",
-                node.running_commands, node.open_commands, node.unacknowledged_results
+                "{} running, {} open, {} result{} not acknowledged",
+                node.running_commands,
+                node.open_commands,
+                node.unacknowledged_results,
+                if node.unacknowledged_results == 1 {
+                    ""
+                } else {
+                    "s"
+                }
             ),
         ),
         ("Config", config_in_full(node, now)),

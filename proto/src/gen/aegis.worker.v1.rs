@@ -92,6 +92,10 @@ pub struct Hello {
     /// As "linux/x86_64".
     #[prost(string, tag = "12")]
     pub platform: ::prost::alloc::string::String,
+    /// Set where a journal of this node was found damaged or missing, and when:
+    /// what was delivered before may have run, and a drain of then is forgotten.
+    #[prost(message, optional, tag = "13")]
+    pub journal_lost_at: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {

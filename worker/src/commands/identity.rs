@@ -24,10 +24,10 @@ pub fn identity_show(settings: &Settings, json: bool) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     if json {
         let card = json!({
-            "nodeId": card.node_id.to_string(),
-            "publicKey": key,
+            "node_id": card.node_id.to_string(),
+            "public_key": key,
             "enrolled": card.enrolled,
-            "stateDir": state_dir,
+            "state_dir": state_dir,
         });
         writeln!(out, "{card:#}")?;
         return Ok(());

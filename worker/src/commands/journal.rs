@@ -13,14 +13,15 @@ use aegis_core::{
 use anyhow::{Context, bail};
 
 use super::printing::{print_json, put, table};
-use crate::cli::{JournalList, OutputFormat, Settings};
+use crate::cli::{JournalList, Settings};
 
 pub fn journal_list(settings: &Settings, list: &JournalList) -> anyhow::Result<()> {
     let state_dir = settings.load()?.node.state_dir;
     let listing = read(&state_dir, list.filter(), list.limit.into())?;
-    match list.output {
-        OutputFormat::Json => print_json(&listing),
-        OutputFormat::Table => print_table(&listing),
+    if list.output.is_json() {
+        print_json(&listing)
+    } else {
+        print_table(&listing)
     }
 }
 

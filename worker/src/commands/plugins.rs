@@ -1,25 +1,56 @@
 //! `aegis-worker plugins list` and `plugins inspect`
 
-use std::{fmt::Write as _, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use aegis_core::{
     catalog::{Catalog, Scan},
+    journal::{self, Journal},
     loader::{self, Inspection},
+    local::{self, Answer, AskError, Request},
     plugin::PluginState,
 };
-use anyhow::bail;
+use anyhow::{Context, bail};
 
-use super::printing::{print_json, put, table};
+use super::{
+    journal::stopped,
+    printing::{print_json, put, table},
+};
 use crate::{built_ins, cli::Settings};
 
 pub fn plugins_list(settings: &Settings, json: bool) -> anyhow::Result<()> {
     let config = settings.load()?;
-    let scan = Catalog::scan(&config.plugins, &config.handlers, &built_ins::grants());
+    let crashes = crashes(&config.node.state_dir).unwrap_or_else(|error| {
+        // A list without it is better than none.
+        eprintln!("cannot tell which plugins are in quarantine: {error:#}");
+        BTreeMap::new()
+    });
+    let scan = Catalog::scan(
+        &config.plugins,
+        &config.handlers,
+        &built_ins::grants(),
+        &crashes,
+    );
     if json {
         print_json(&scan)
     } else {
         print_scan(&scan)
     }
+}
+
+/// At how many crashes of the worker in a row each plugin ran: asked of the
+/// worker that runs, or read as the next start would.
+pub(super) fn crashes(state_dir: &Path) -> anyhow::Result<BTreeMap<String, u32>> {
+    match local::ask(state_dir, &Request::Crashes) {
+        Ok(Answer::Crashes(crashes)) => return Ok(crashes),
+        Ok(answer) => bail!("the worker answered something else: {answer:?}"),
+        Err(AskError::NotRunning) => {}
+        Err(error) => return Err(error.into()),
+    }
+    if !state_dir.join(journal::FILE).exists() {
+        return Ok(BTreeMap::new());
+    }
+    let (_owned, file) = stopped(state_dir)?;
+    Journal::crashes_in(&file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 fn print_scan(scan: &Scan) -> anyhow::Result<()> {

@@ -384,10 +384,7 @@ impl Node {
                 effect: effect(&command.name),
                 plugin: "fake".into(),
             });
-            Recovered {
-                command,
-                attempt,
-            }
+            Recovered { command, attempt }
         });
         let recovered = recovered.collect();
         self.dispatcher.resume(recovered);

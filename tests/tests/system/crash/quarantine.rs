@@ -39,6 +39,13 @@ async fn a_plugin_that_ran_at_three_crashes_in_a_row_waits_for_its_release() {
         plugin.reason.contains("plugins release unruly"),
         "{plugin:#?}"
     );
+    let listed = cluster.worker.run(&["plugins", "list"]).await;
+    assert!(
+        listed
+            .stdout
+            .contains("is quarantined: the worker crashed 3"),
+        "{listed:#?}"
+    );
     let refused = cluster.run("effect.again", &payload).await;
     assert_eq!(refused.state(), CommandState::Rejected, "{refused:#?}");
     let other = cluster.run("hello", r#"{"name": "you"}"#).await;
@@ -63,6 +70,9 @@ async fn a_stopped_worker_has_nothing_to_release_and_says_so() {
     let mut cluster = Cluster::start().await;
     cluster.program.terminate();
     assert_eq!(cluster.program.exit_code().await, 0);
+    let unknown = cluster.worker.run(&["plugins", "release", "nobody"]).await;
+    assert_eq!(unknown.code, 2, "{unknown:#?}");
+    assert!(unknown.stderr.contains("unruly"), "{unknown:#?}");
     let answer = cluster
         .worker
         .run(&["plugins", "release", "hello-plugin"])

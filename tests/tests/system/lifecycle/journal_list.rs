@@ -13,7 +13,7 @@ async fn lines(worker: &Worker, arguments: &[&str]) -> Vec<Value> {
     let answer = list(worker, &[arguments, &["-o", "json"]].concat()).await;
     assert_eq!(answer.code, 0, "{answer:#?}");
     let listing: Value = serde_json::from_str(&answer.stdout).expect("JSON");
-    assert_eq!(listing["leftOff"], 0);
+    assert_eq!(listing["left_off"], 0);
     listing["lines"].as_array().expect("lines").clone()
 }
 
@@ -34,15 +34,15 @@ async fn the_journal_is_listed_beside_a_running_worker() {
 
     let open = lines(&cluster.worker, &["--open"]).await;
     assert_eq!(open.len(), 1, "{open:#?}");
-    assert_eq!(open[0]["commandId"], long.command_id);
+    assert_eq!(open[0]["command_id"], long.command_id);
     assert_eq!(open[0]["name"], "unruly.wait");
     assert_eq!(open[0]["state"], "running");
     assert_eq!(open[0]["attempt"], 1);
     assert_eq!(open[0]["outbox"], "empty");
-    assert!(open[0]["startedAt"].is_string(), "{open:#?}");
+    assert!(open[0]["started_at"].is_string(), "{open:#?}");
 
     let all = lines(&cluster.worker, &["--all"]).await;
-    let ended = all.iter().find(|it| it["commandId"] == over.command_id);
+    let ended = all.iter().find(|it| it["command_id"] == over.command_id);
     assert_eq!(ended.expect("it is remembered")["state"], "succeeded");
 
     let table = list(&cluster.worker, &[]).await;
@@ -72,9 +72,9 @@ async fn the_journal_is_listed_without_a_worker() {
 
     let open = lines(&cluster.worker, &["--open"]).await;
     assert_eq!(open.len(), 1, "{open:#?}");
-    assert_eq!(open[0]["commandId"], long.command_id);
+    assert_eq!(open[0]["command_id"], long.command_id);
     assert_eq!(open[0]["state"], "running");
-    assert!(open[0]["acceptedAt"].is_string(), "{open:#?}");
+    assert!(open[0]["accepted_at"].is_string(), "{open:#?}");
 
     let journal = cluster.worker.state_dir().join("journal.redb");
     fs::write(&journal, "no database").expect("it is ours");
