@@ -325,9 +325,19 @@ impl Shared {
             self.schedule(command, lane);
             return;
         }
-        let execution = Execution::new(Arc::clone(self), command, target, Arc::clone(&lane), run);
-        match lane.enter(&execution, &self.limits) {
-            lane::Entry::Begin => self.run(Arc::clone(&execution)),
+        self.queue(&Execution::new(
+            Arc::clone(self),
+            command,
+            target,
+            lane,
+            run,
+        ));
+    }
+
+    /// Begins or queues a command, as its lane has room.
+    fn queue(self: &Arc<Self>, execution: &Arc<Execution>) {
+        match execution.lane.enter(execution, &self.limits) {
+            lane::Entry::Begin => self.run(Arc::clone(execution)),
             lane::Entry::Queued => {
                 execution.queued();
                 // The lane may have grown since.

@@ -181,8 +181,8 @@ impl NodeState {
         lock(&self.state).closed()
     }
 
-    /// An earlier process was interrupted while this command ran, and it is to
-    /// begin anew: until its handler has returned, begun again or not,
+    /// The process that ran this command is gone, the worker's earlier one or
+    /// the plugin's own, and it is to begin anew: until its handler has returned, begun again or not,
     /// a drain waits for it. Not for what runs while draining.
     pub fn interrupted(&self, id: CommandId, name: Arc<str>, plugin: Arc<str>) {
         lock(&self.state).active.interrupted(id, name, plugin);

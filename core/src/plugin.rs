@@ -107,6 +107,9 @@ pub enum Completion {
     Cancelled(Option<HandlerError>),
     /// The handler panicked.
     Panicked(HandlerError),
+    /// The process that ran it is gone, and this is how it ended. What that
+    /// means depends on what the handler declares.
+    Lost(HandlerError),
 }
 
 /// Hears of one call. No method but one blocks; a plugin's thread calls them.

@@ -81,6 +81,7 @@ pub(super) fn completed(completion: Completion, cancel: Option<&Cancel>, at: Sys
             error: None,
             at,
         },
+        (Completion::Lost(error), _) => ended_at(at, FinalState::Unknown, error),
         (Completion::Panicked(error), _) => ended_at(
             at,
             FinalState::Failed,
@@ -169,6 +170,49 @@ pub(super) fn interrupted(effect: Effect, attempt: u32, why: &str) -> Ending {
             _ => error.help("find out whether it took effect before you submit it again"),
         },
     )
+}
+
+/// The process that ran it is gone, and it is not run again.
+pub(super) fn lost(
+    effect: Effect,
+    error: HandlerError,
+    cancel: Option<&Cancel>,
+    why: &str,
+    at: SystemTime,
+) -> Ending {
+    // What changes nothing has not taken effect, however far it came.
+    let state = match (effect, cancel) {
+        (Effect::Read, Some(_)) => FinalState::Cancelled,
+        (Effect::Read, None) => FinalState::Failed,
+        (Effect::Idempotent | Effect::AtMostOnce | Effect::Resumable, _) => FinalState::Unknown,
+    };
+    let error = match cancel {
+        Some(cancel) => HandlerError {
+            message: format!("{}; {}", cancelled(cancel, None).message, error.message),
+            ..cancelled(cancel, None)
+        },
+        None => HandlerError {
+            message: format!("{}; {why}", error.message),
+            ..error
+        },
+    };
+    let error = match state {
+        FinalState::Unknown => {
+            error.help("find out whether it took effect before you submit it again")
+        }
+        FinalState::Failed => error.retryable(),
+        _ => error,
+    };
+    ended_at(at, state, error)
+}
+
+/// It was to run again after it was lost, and is not.
+pub(super) fn lost_before(effect: Effect, attempt: u32, why: &str) -> Ending {
+    let error = HandlerError::new(
+        error_code::INTERRUPTED,
+        format!("the process that ran it ended (attempt {attempt})"),
+    );
+    lost(effect, error, None, why, clock::wall())
 }
 
 fn cancelled(cancel: &Cancel, error: Option<&HandlerError>) -> HandlerError {

@@ -3,11 +3,12 @@
 
 mod again;
 mod end;
+mod lost;
 mod sink;
 
 use std::{
     sync::{Arc, Mutex, atomic::AtomicU8},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use aegis_plugin_api::Effect;
@@ -50,13 +51,26 @@ pub(super) struct Run {
     pub(super) attempt: u32,
     /// An earlier life of the worker took the command.
     pub(super) recovered: bool,
+    /// The process that ran it before is gone, and the worker lives on: when
+    /// the time that it began with is over.
+    pub(super) until: Option<Instant>,
 }
 
 impl Run {
     pub(super) const FIRST: Self = Self {
         attempt: 1,
         recovered: false,
+        until: None,
     };
+
+    /// The one after the crash that interrupted `attempt`.
+    pub(super) fn recovered_after(attempt: u32) -> Self {
+        Self {
+            attempt: attempt.saturating_add(1),
+            recovered: true,
+            until: None,
+        }
+    }
 
     /// Whether a crash interrupted an earlier one.
     pub(super) fn is_again(self) -> bool {
@@ -84,6 +98,10 @@ struct State {
     /// It was told to abandon its work.
     abandoned: bool,
     call: Option<CallId>,
+    /// When its timeout passes; set as its handler begins.
+    ends: Option<Instant>,
+    /// It was lost, and this runs it again.
+    next: Option<Arc<Execution>>,
     /// A cancel can find it.
     enlisted: bool,
 }
@@ -152,9 +170,10 @@ impl Execution {
         self.blocks
     }
 
-    /// Whether an earlier life of the worker took it, and so made room for it.
-    pub(super) fn is_recovered(&self) -> bool {
-        self.run.recovered
+    /// Whether room was made for it before: by an earlier life of the worker,
+    /// or when it was run for the first time.
+    pub(super) fn has_room(&self) -> bool {
+        self.run.recovered || self.run.until.is_some()
     }
 
     /// It was put into the queue: from now on a cancel finds it, and its
@@ -165,7 +184,7 @@ impl Execution {
             return;
         }
         self.enlist(&mut state);
-        self.watch_start_by(&mut state);
+        self.watch_start(&mut state);
         drop(state);
         if self.is_let_in() {
             return;
@@ -193,7 +212,7 @@ impl Execution {
                 state.stage = Stage::Writing;
                 self.clear_timer(&mut state);
                 self.enlist(&mut state);
-                self.watch_start_by(&mut state);
+                self.watch_start(&mut state);
             } else {
                 self.leave(&mut state);
             }
@@ -222,14 +241,14 @@ impl Execution {
 
     /// Tells the node that it is about to begin, unless it may not and ends.
     fn announce(&self, started_at: SystemTime) -> Option<Ending> {
-        if self.is_late(started_at) {
-            return Some(self.expired());
+        if let Some(ending) = self.too_late(started_at) {
+            return Some(ending);
         }
         let active = ActiveCommand {
             name: Arc::clone(&self.lane.name),
             plugin: Arc::clone(&self.lane.plugin),
             started_at,
-            timeout: self.target.timeout,
+            timeout: self.time(),
             runs_while_draining: self.target.runs_while_draining,
             resumed: self.run.is_again(),
         };
@@ -244,9 +263,10 @@ impl Execution {
     }
 
     fn written_at(self: &Arc<Self>, started_at: SystemTime) -> Begun {
-        if self.is_late(started_at) {
-            self.end_if_waiting(|| self.expired());
+        if self.too_late(started_at).is_some() {
+            self.end_if_waiting(|| self.too_late(started_at).unwrap_or_else(|| self.expired()));
         }
+        let timeout = self.time();
         {
             let mut state = lock(&self.state);
             if state.stage != Stage::Writing {
@@ -255,18 +275,19 @@ impl Execution {
             }
             // Before the start: it may be the start that never returns.
             state.stage = Stage::Starting;
-            self.set_timer(&mut state, self.target.timeout);
+            state.ends = clock::monotonic().checked_add(timeout);
+            self.set_timer(&mut state, timeout);
         }
         self.shared
             .journal
             .running(self.command.id, started_at, self.run.attempt);
         kill_point!("handler.starting");
         if !self.blocks {
-            return self.start(started_at);
+            return self.start(started_at, timeout);
         }
         let execution = Arc::clone(self);
         self.shared.runtime.spawn_blocking(move || {
-            let begun = execution.start(started_at);
+            let begun = execution.start(started_at, timeout);
             execution.lane.start_returned();
             if matches!(begun, Begun::Over) {
                 execution.lane.free(false);
@@ -277,7 +298,7 @@ impl Execution {
     }
 
     /// Calls the plugin.
-    fn start(self: &Arc<Self>, started_at: SystemTime) -> Begun {
+    fn start(self: &Arc<Self>, started_at: SystemTime, timeout: Duration) -> Begun {
         let command = &self.command;
         let payload = if command.payload.is_empty() {
             &EMPTY_PAYLOAD
@@ -288,7 +309,7 @@ impl Execution {
             handler: self.target.handler,
             command_id: command.id,
             payload,
-            timeout: Some(self.target.timeout),
+            timeout: Some(timeout),
             issuer: &command.issuer,
             traceparent: &command.traceparent,
             attempt: self.run.attempt,
@@ -306,7 +327,7 @@ impl Execution {
         });
         kill_point!("handler.started");
         let before = match started {
-            Started::Done(completion) => self.end(|cancel| self.completed(completion, cancel, at)),
+            Started::Done(completion) => self.returned(completion, at),
             Started::Refused(error) => self.end(|_| self.refused(error)),
             Started::Pending(call) => {
                 self.pending(call);
@@ -349,8 +370,20 @@ impl Execution {
         }
     }
 
-    fn is_late(&self, now: SystemTime) -> bool {
-        self.command.start_by.is_some_and(|by| now > by)
+    /// How it ends if it has to begin by now and has not.
+    fn too_late(&self, now: SystemTime) -> Option<Ending> {
+        if self.command.start_by.is_some_and(|by| now > by) {
+            return Some(self.expired());
+        }
+        let used_up = self.time().is_zero();
+        used_up.then(|| self.cancelled_before_start(&self.timed_out()))
+    }
+
+    /// How long it may run if it begins now.
+    fn time(&self) -> Duration {
+        let left = |until: Instant| until.saturating_duration_since(clock::monotonic());
+        let most = self.target.timeout;
+        self.run.until.map_or(most, |until| left(until).min(most))
     }
 
     /// A drain does not keep it out.
@@ -365,12 +398,24 @@ impl Execution {
         Begun::Over
     }
 
-    fn watch_start_by(self: &Arc<Self>, state: &mut State) {
-        if self.command.start_by.is_none() {
-            return;
+    /// Sets the timer for the moment at which it is too late to begin, if there
+    /// is one and it has not come.
+    fn watch_start(self: &Arc<Self>, state: &mut State) {
+        let mut left = LONGEST_SLEEP;
+        if self.command.start_by.is_some() {
+            match remaining(self.command.start_by) {
+                Some(remaining) => left = left.min(remaining),
+                None => return,
+            }
         }
-        if let Some(left) = remaining(self.command.start_by) {
-            self.set_timer(state, left.min(LONGEST_SLEEP));
+        if self.run.until.is_some() {
+            match self.time() {
+                Duration::ZERO => return,
+                time => left = left.min(time),
+            }
+        }
+        if self.command.start_by.is_some() || self.run.until.is_some() {
+            self.set_timer(state, left);
         }
     }
 

@@ -88,7 +88,7 @@ impl Lane {
         if slots.lost >= concurrency {
             return Entry::Refused(self.all_lost(slots.lost, limits));
         }
-        if slots.queue.len() >= limits.queue && !execution.is_recovered() {
+        if slots.queue.len() >= limits.queue && !execution.has_room() {
             let what = format!(
                 "{} commands {:?} run and {} more wait already",
                 slots.taken,
@@ -118,6 +118,11 @@ impl Lane {
         let mut slots = lock(&self.slots);
         slots.taken -= 1;
         slots.lost -= u32::from(was_lost);
+    }
+
+    /// Has a command take over the slot of another run of it.
+    pub(super) fn take_over(&self, execution: &Execution) {
+        lock(&self.slots).blocking += u32::from(execution.may_block());
     }
 
     /// Marks a slot as lost. Where it was the last, nothing in the queue can

@@ -8,10 +8,7 @@ use std::{
 use aegis_plugin_api::Effect;
 
 use super::{Dispatcher, Shared, ending, execution::Run};
-use crate::{
-    clock,
-    journal::{Attempt, Recovered},
-};
+use crate::{clock, journal::Recovered};
 
 impl Dispatcher {
     /// Takes up the commands that the journal was opened with. To be called
@@ -49,7 +46,8 @@ impl Shared {
             }
             return;
         };
-        let decision = match self.reason_to_stop(&attempt, command.start_by) {
+        let (effect, number) = (attempt.effect, attempt.number);
+        let decision = match self.reason_to_stop(effect, number, command.start_by) {
             Some(reason) => Err(reason),
             None => admission
                 .decision
@@ -65,10 +63,7 @@ impl Shared {
                     let name = Arc::clone(&lane.name);
                     self.node.interrupted(command.id, name, attempt.plugin);
                 }
-                let run = Run {
-                    attempt: attempt.number.saturating_add(1),
-                    recovered: true,
-                };
+                let run = Run::recovered_after(attempt.number);
                 self.enter(command, target, lane, run);
             }
             Err(reason) => {
@@ -79,17 +74,19 @@ impl Shared {
     }
 
     /// Why a command that was interrupted at this attempt is not run again.
-    fn reason_to_stop(&self, attempt: &Attempt, start_by: Option<SystemTime>) -> Option<String> {
-        if attempt.effect == Effect::AtMostOnce {
+    pub(super) fn reason_to_stop(
+        &self,
+        effect: Effect,
+        attempt: u32,
+        start_by: Option<SystemTime>,
+    ) -> Option<String> {
+        if effect == Effect::AtMostOnce {
             return Some(
                 "it may run once at the most, and may or may not have taken effect".into(),
             );
         }
-        if attempt.number >= self.limits.attempts {
-            return Some(format!(
-                "it is not run again after {} attempts",
-                attempt.number
-            ));
+        if attempt >= self.limits.attempts {
+            return Some(format!("it is not run again after {attempt} attempts"));
         }
         start_by
             .filter(|by| clock::wall() > *by)

@@ -1,4 +1,5 @@
 mod fake;
+mod lost;
 mod resumed;
 mod schedules;
 

@@ -1,5 +1,5 @@
-//! How a command ends that need not have run, where a crash may have
-//! interrupted an earlier run of it: what says that it did not run must then
+//! How a command ends that need not have run, where a crash, of the worker or of
+//! the process that ran it, may have interrupted an earlier run of it: what says that it did not run must then
 //! not be said.
 
 use std::time::SystemTime;
@@ -59,6 +59,9 @@ impl Execution {
     }
 
     fn not_again(&self, why: &str) -> Ending {
+        if self.run.until.is_some() {
+            return ending::lost_before(self.target.effect, self.run.attempt - 1, why);
+        }
         ending::interrupted(self.target.effect, self.run.attempt - 1, why)
     }
 }

@@ -21,6 +21,10 @@ impl Execution {
             return;
         }
         let mut state = lock(&self.state);
+        if let Some(next) = state.next.clone() {
+            drop(state);
+            return next.cancel(reason, note);
+        }
         if matches!(state.stage, Stage::Starting | Stage::Running) && state.cancel.is_none() {
             self.cancel_running(
                 &mut state,
@@ -59,19 +63,17 @@ impl Execution {
         state.timer = None;
         match state.stage {
             Stage::Queued | Stage::Writing => {
-                self.watch_start_by(&mut state);
+                self.watch_start(&mut state);
                 if state.timer.is_none() {
                     drop(state);
-                    self.end_if_waiting(|| self.expired());
+                    self.end_if_waiting(|| {
+                        self.too_late(clock::wall())
+                            .unwrap_or_else(|| self.expired())
+                    });
                 }
             }
             Stage::Starting | Stage::Running if state.cancel.is_none() => {
-                let note = format!("its timeout of {:?} passed", self.target.timeout);
-                let cancel = Cancel {
-                    reason: CancelReason::Deadline,
-                    note,
-                };
-                self.cancel_running(&mut state, cancel);
+                self.cancel_running(&mut state, self.timed_out());
             }
             Stage::Starting | Stage::Running if !state.abandoned => {
                 state.abandoned = true;
@@ -181,6 +183,13 @@ impl Execution {
     pub(super) fn settle(&self, ending: Ending) {
         self.shared
             .settle(self.command.id, ending, &self.lane.outcomes);
+    }
+
+    pub(super) fn timed_out(&self) -> Cancel {
+        Cancel {
+            reason: CancelReason::Deadline,
+            note: format!("its timeout of {:?} passed", self.target.timeout),
+        }
     }
 
     pub(super) fn cancel_running(self: &Arc<Self>, state: &mut State, cancel: Cancel) {

@@ -55,8 +55,7 @@ impl CallSink for Execution {
     }
 
     fn complete(&self, completion: Completion) {
-        let Some(before) = self.end(|cancel| self.completed(completion, cancel, clock::wall()))
-        else {
+        let Some(before) = self.returned(completion, clock::wall()) else {
             return;
         };
         self.lane.free(before == Stage::GivenUp);

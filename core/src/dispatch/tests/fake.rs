@@ -39,6 +39,8 @@ pub(super) struct Seen {
     pub(super) running: BTreeMap<u64, Running>,
     /// Every command that was started, with the thread that its start ran on.
     pub(super) started: Vec<(CommandId, ThreadId)>,
+    /// Which attempt each was, and the time that it was given.
+    pub(super) attempts: Vec<(CommandId, u32, Option<Duration>)>,
     pub(super) cancels: Vec<(CommandId, CancelReason)>,
     pub(super) most_at_once: HashMap<u32, u32>,
     pub(super) started_while_draining: Vec<u32>,
@@ -93,6 +95,14 @@ impl FakePlugin {
     }
 }
 
+/// How the process of the plugin ended.
+pub(super) fn lost() -> Completion {
+    Completion::Lost(HandlerError::new(
+        "plugin-crashed",
+        "its process was killed by signal 9",
+    ))
+}
+
 pub(super) fn ok() -> Completion {
     Completion::Succeeded(Bytes::from_static(b"\"ok\""))
 }
@@ -112,6 +122,7 @@ impl PluginInstance for FakePlugin {
         let (command, handler) = (call.command_id, call.handler);
         self.seen.send_modify(|seen| {
             seen.started.push((command, thread::current().id()));
+            seen.attempts.push((command, call.attempt, call.timeout));
             if draining {
                 seen.started_while_draining.push(handler);
             }
@@ -137,6 +148,29 @@ impl PluginInstance for FakePlugin {
         };
         match act.as_str() {
             "hang" | "polite" | "late" | "stubborn" => return Started::Pending(CallId(id)),
+            // Only its first attempt is.
+            "lost-first" if call.attempt == 1 => {
+                over();
+                sink.complete(lost());
+                sink.complete(lost());
+                return Started::Pending(CallId(id));
+            }
+            "lost-at-once" if call.attempt == 1 => {
+                over();
+                return Started::Done(lost());
+            }
+            "always-lost" => {
+                over();
+                return Started::Done(lost());
+            }
+            "lost-unblocked" if call.attempt == 1 => {
+                sink.complete(lost());
+                let blocked = lock(&self.unblock.0);
+                let wait = self.unblock.1.wait_while(blocked, |released| !*released);
+                drop(wait.expect("nobody panics here"));
+                over();
+                return Started::Pending(CallId(id));
+            }
             "complete-first" => {
                 over();
                 sink.complete(ok());
@@ -263,7 +297,9 @@ pub(super) fn limits() -> DispatchLimits {
 
 fn effect(name: &str) -> Effect {
     match name {
-        "resumable" => Effect::Resumable,
+        "resumable" | "again" => Effect::Resumable,
+        "read" => Effect::Read,
+        "idempotent" => Effect::Idempotent,
         _ => Effect::AtMostOnce,
     }
 }
@@ -299,6 +335,9 @@ impl Node {
             ("keep", 1, &plugin),
             ("blocking", 2, &blocking),
             ("resumable", 1, &plugin),
+            ("read", 1, &plugin),
+            ("idempotent", 2, &plugin),
+            ("again", 1, &blocking),
         ];
         let handlers = (0..)
             .zip(declared)

@@ -1,19 +1,26 @@
 //! What holds under every schedule.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, time::SystemTime};
 
 use proptest::prelude::*;
 
 use super::{
-    fake::{KEEP, Node, impatient},
+    fake::{KEEP, Node, impatient, lost},
     *,
 };
 
-const NAMES: [&str; 6] = ["one", "two", "inline", "keep", "blocking", "none"];
-const ACTS: [&str; 8] = [
+const NAMES: [&str; 9] = [
+    "one",
+    "two",
+    "inline",
+    "keep",
+    "blocking",
+    "none",
+    "read",
+    "idempotent",
+    "again",
+];
+const ACTS: [&str; 11] = [
     "",
     "hang",
     "polite",
@@ -22,6 +29,9 @@ const ACTS: [&str; 8] = [
     "fail",
     "complete-first",
     "talk",
+    "lost-first",
+    "lost-at-once",
+    "always-lost",
 ];
 
 #[derive(Debug, Clone)]
@@ -36,6 +46,7 @@ enum Step {
     Redeliver(usize),
     Cancel(usize),
     Release(usize),
+    Lose(usize),
     Drain(bool),
     Breathe,
 }
@@ -51,6 +62,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<usize>().prop_map(Step::Redeliver),
         2 => any::<usize>().prop_map(Step::Cancel),
         3 => any::<usize>().prop_map(Step::Release),
+        2 => any::<usize>().prop_map(Step::Lose),
         1 => any::<bool>().prop_map(Step::Drain),
         3 => Just(Step::Breathe),
     ]
@@ -94,6 +106,12 @@ async fn run(steps: Vec<Step>) {
                     node.blocking.release(command.id, ok());
                 }
             }
+            Step::Lose(index) => {
+                if let Some(command) = pick(index) {
+                    node.plugin.release(command.id, lost());
+                    node.blocking.release(command.id, lost());
+                }
+            }
             Step::Drain(drain) => {
                 let request = DrainRequest {
                     drain,
@@ -123,8 +141,8 @@ async fn run(steps: Vec<Step>) {
     let submitted: BTreeMap<_, _> = commands.iter().map(|command| (command.id, 1)).collect();
     assert_eq!(told, submitted);
     for (plugin, slots) in [
-        (&node.plugin, [1, 2, 1, 1, 0]),
-        (&node.blocking, [0, 0, 0, 0, 2]),
+        (&node.plugin, [1, 2, 1, 1, 0, 1, 1, 2, 0]),
+        (&node.blocking, [0, 0, 0, 0, 2, 0, 0, 0, 1]),
     ] {
         plugin.seen(|seen| {
             for (handler, most) in &seen.most_at_once {
@@ -133,17 +151,34 @@ async fn run(steps: Vec<Step>) {
                     "{handler}: {most} at once"
                 );
             }
-            let once: BTreeSet<_> = seen.started.iter().map(|(id, _)| id).collect();
-            assert_eq!(once.len(), seen.started.len(), "a command ran twice");
+            let mut begun: BTreeMap<_, Vec<u32>> = BTreeMap::new();
+            for (id, attempt, _) in &seen.attempts {
+                begun.entry(*id).or_default().push(*attempt);
+            }
+            for (id, attempts) in begun {
+                let command = commands.iter().find(|command| command.id == id);
+                let name = &command.expect("submitted").name;
+                let most: u32 = match name.as_str() {
+                    "read" | "idempotent" | "again" => 3,
+                    _ => 1,
+                };
+                let in_order: Vec<u32> = (1..=most).take(attempts.len()).collect();
+                assert_eq!(attempts, in_order, "{name}");
+            }
         });
     }
+    // A drain waits for those that were given up on and for no others.
+    let in_flight = node.node.drain_status().in_flight;
+    assert!(in_flight.iter().all(|it| it.given_up), "{in_flight:?}");
     // A blocking start happens a moment after the decision, so only the others
     // can be held to it.
     node.plugin.seen(|seen| {
+        // What was lost is old work.
+        let old = |handler: &u32| [6, 7].contains(handler);
         assert!(
             seen.started_while_draining
                 .iter()
-                .all(|handler| *handler == KEEP)
+                .all(|handler| *handler == KEEP || old(handler))
         );
     });
 }
