@@ -55,7 +55,9 @@ impl OperatorApi {
         let mut holders: HashMap<(String, Vec<u8>), u32> = HashMap::new();
         let mut more = false;
         for node in nodes {
-            let Some(facts) = node.record().facts.clone() else {
+            let record = node.record();
+            // What a node ran before it left is no part of the fleet.
+            let Some(facts) = record.facts.as_ref().filter(|_| !record.deregistered) else {
                 continue;
             };
             for plugin in &facts.plugins {
@@ -157,7 +159,9 @@ impl Controller {
         let allowed: &Allowed = &self.allow_list.load();
         let nodes = self.directory.all();
         let refused = nodes.iter().filter(|node| {
-            node.record().facts.as_ref().is_some_and(|facts| {
+            let record = node.record();
+            let facts = record.facts.as_ref().filter(|_| !record.deregistered);
+            facts.is_some_and(|facts| {
                 facts.plugins.iter().any(|it| {
                     it.name == plugin
                         && it.state == "active"

@@ -109,7 +109,8 @@ impl Directory {
     /// [`Check::File`].
     pub(crate) fn read_small(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Refusal> {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        if let Err(Errno::NOENT) = rustix::fs::statat(&self.fd, name, flags) {
+        // There is no such name where there can be none.
+        if let Err(Errno::NOENT | Errno::NAMETOOLONG) = rustix::fs::statat(&self.fd, name, flags) {
             return Ok(None);
         }
         let (file, ownership) = self.open_file(name, limit)?;

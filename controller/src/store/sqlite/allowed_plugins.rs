@@ -1,6 +1,6 @@
 //! Which plugin files may be sent commands.
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Connection, Row, SqliteConnection};
 
 use super::{SqliteStore, log};
 use crate::store::{AllowedPlugin, AllowedPluginList, AllowedPlugins, NewAudit, StoreError};
@@ -9,7 +9,8 @@ use crate::store::{AllowedPlugin, AllowedPluginList, AllowedPlugins, NewAudit, S
 impl AllowedPlugins for SqliteStore {
     async fn allowed_plugins(&self) -> Result<AllowedPluginList, StoreError> {
         // One transaction, so that revision and list belong together.
-        let mut tx = self.read.begin().await?;
+        let mut connection = self.read.lend().await?;
+        let mut tx = connection.begin().await?;
         list(&mut tx).await
     }
 
