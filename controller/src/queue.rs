@@ -23,7 +23,7 @@ pub const WINDOW: Window = Window {
 };
 
 impl Controller {
-    /// Takes a step that a crash may undo; see [`crate::store::Commands::advance`].
+    /// Takes a step; see [`crate::store::Commands::advance`].
     pub(crate) async fn advance(
         &self,
         node: NodeId,

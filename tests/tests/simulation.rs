@@ -11,11 +11,13 @@
 #![forbid(unsafe_code)]
 
 mod simulation {
+    pub mod alike;
     pub mod chance;
     pub mod clocks;
     pub mod ledger;
     pub mod link;
     pub mod medium;
+    pub mod memory;
     pub mod plugin;
     pub mod quiet;
     pub mod schedule;
@@ -23,10 +25,13 @@ mod simulation {
     pub mod world;
 }
 
-use simulation::schedule;
+use simulation::{schedule, world::On};
 
 /// In a debug build on two processors this takes some ten seconds.
-const SCHEDULES: u64 = 400;
+const SCHEDULES: u64 = 2000;
+
+/// Of these, so many are seen again over the real store.
+const ON_DISK: u64 = 60;
 
 /// 204: a command that waited in the worker's intake was not in its hello, so
 /// that the controller called it cancelled, and then it ran. 261: a command that
@@ -42,15 +47,15 @@ fn what_was_promised_holds_under_every_schedule() {
             .map(|text| text.parse().expect("a number"))
     };
     if let Some(seed) = number("AEGIS_SIMULATION_SEED") {
-        return schedule::run_all(&[seed]);
+        return schedule::run_all(On::Memory, &[seed]);
     }
     let schedules = number("AEGIS_SIMULATION_SCHEDULES").unwrap_or(SCHEDULES);
     let seeds: Vec<u64> = (0..schedules).collect();
     // Two threads, each with a world of its own.
     let (left, right) = seeds.split_at(seeds.len() / 2);
     std::thread::scope(|scope| {
-        let other = scope.spawn(|| schedule::run_all(left));
-        schedule::run_all(right);
+        let other = scope.spawn(|| schedule::run_all(On::Memory, left));
+        schedule::run_all(On::Memory, right);
         if let Err(panic) = other.join() {
             std::panic::resume_unwind(panic);
         }
@@ -58,8 +63,19 @@ fn what_was_promised_holds_under_every_schedule() {
 }
 
 #[test]
+fn what_was_promised_holds_over_the_real_store() {
+    let seeds: Vec<u64> = (0..ON_DISK).collect();
+    schedule::run_all(On::Disk, &seeds);
+}
+
+#[test]
+fn the_store_in_memory_answers_as_the_real_one() {
+    simulation::alike::compare();
+}
+
+#[test]
 fn schedules_that_failed_once_pass() {
-    schedule::run_all(&KEPT);
+    schedule::run_all(On::Memory, &KEPT);
 }
 
 #[test]

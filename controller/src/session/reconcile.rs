@@ -50,7 +50,7 @@ impl Session {
                 }
             }
         }
-        // It was sent, and a power failure has undone what said so.
+        // It was sent, and the database is an older one that was restored.
         let queued = controller.store.queued(node).await?;
         let sent: Vec<_> = held.intersection(&queued).copied().collect();
         let steps: Vec<_> = sent.iter().map(|id| (*id, Step::Deliver)).collect();

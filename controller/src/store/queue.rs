@@ -12,7 +12,8 @@ use aegis_proto::{
 
 use super::{CommandFilter, CommandRecord, NewAudit, StoreError};
 use crate::{
-    command::{FinalState, Step},
+    command::{FinalState, Step, step},
+    outcome,
     time::Millis,
 };
 
@@ -61,9 +62,11 @@ pub trait Commands: Send + Sync + 'static {
     async fn open_count(&self, node: NodeId) -> Result<u32, StoreError>;
     /// The same of each node that has any.
     async fn open_counts(&self) -> Result<HashMap<NodeId, u32>, StoreError>;
-    /// Takes steps that a crash may undo: the session tells them again. Returns
-    /// the commands that they changed, as they are after it; with their payload
-    /// where they are delivered. Commands of other nodes are left alone.
+    /// Takes steps. A power failure may undo them, for the session tells them
+    /// again; but never a delivery: a command that its node may have is ended
+    /// by its node alone, however long that is away. Returns the commands that
+    /// the steps changed, as they are after it; with their payload where they
+    /// are delivered. Commands of other nodes are left alone.
     async fn advance(
         &self,
         node: NodeId,
@@ -176,6 +179,43 @@ impl Seen {
 }
 
 impl Finish {
+    /// What becomes of this command of its node, which is not committed yet.
+    pub fn settle(&self, mut command: CommandRecord) -> Finished {
+        let Some(next) = step(command.state, Step::Finish(self.state)) else {
+            return Finished::Already(Box::new(command));
+        };
+        if !self.seen.fits(command.state) {
+            return Finished::Moved(Box::new(command));
+        }
+        if self.name.as_ref().is_some_and(|name| *name != command.name) {
+            return Finished::Misnamed(Box::new(command));
+        }
+        command.state = next;
+        command.started_at = self.started_at.or(command.started_at);
+        command.finished_at = Some(self.finished_at);
+        command.attempt = self.attempt.max(command.attempt);
+        command.response = self.response.clone();
+        command.error = self.error.clone();
+        command.output_bytes = self.output.len() as u64;
+        command.output_cut = self.output_cut;
+        command.receipt = self.receipt.clone();
+        command.receipt_signature = self.receipt_signature.clone();
+        command.receipt_key = self.receipt_key.clone();
+        Finished::Committed(Box::new(command))
+    }
+
+    /// What is committed in the place of an outcome that was derived from a
+    /// state in which this command is no more: it was sent in the meantime, and
+    /// may have taken effect.
+    pub fn late(&self, moved: &CommandRecord) -> Self {
+        Self {
+            seen: Seen::InHand,
+            state: FinalState::Unknown,
+            error: Some(outcome::superseded_late()),
+            ..Self::derived(moved, self.state, None, self.ended_at)
+        }
+    }
+
     /// An outcome that the controller derived from what the command was: no
     /// response, output or receipt.
     pub fn derived(

@@ -8,7 +8,8 @@ use aegis_proto::{
 use ed25519_dalek::VerifyingKey;
 
 use crate::{
-    command::Track,
+    command::{Step, Track, is_final, step},
+    outcome,
     time::{self, Millis},
 };
 
@@ -66,6 +67,20 @@ pub struct TokenRecord {
 }
 
 impl TokenRecord {
+    /// Whether this node can spend it now.
+    ///
+    /// # Errors
+    /// Why it can't.
+    pub fn judge(&self, node: NodeId, now: Millis) -> Result<(), TokenRefusal> {
+        match self.state(now) {
+            "spent" => Err(TokenRefusal::Spent),
+            "revoked" => Err(TokenRefusal::Revoked),
+            "expired" => Err(TokenRefusal::Expired),
+            _ if self.node.is_some_and(|bound| bound != node) => Err(TokenRefusal::WrongNode),
+            _ => Ok(()),
+        }
+    }
+
     /// `open`, `spent`, `revoked` or `expired`.
     pub fn state(&self, now: Millis) -> &'static str {
         if self.spent_by.is_some() {
@@ -190,6 +205,34 @@ impl CommandRecord {
             receipt_signature: Vec::new(),
             receipt_key: Vec::new(),
         }
+    }
+
+    /// Asks for its end. What no session has taken ends at once; what has
+    /// ended stays as it is. Returns whether that changed anything.
+    pub fn cancel(&mut self, reason: &str, at: Millis) -> bool {
+        if is_final(self.state) {
+            return false;
+        }
+        self.cancel_requested = true;
+        self.cancel_reason = reason.to_owned();
+        if let Some(next) = step(self.state, Step::Cancel) {
+            self.state = next;
+            self.finished_at = Some(at);
+            self.error = Some(outcome::cancelled(reason));
+        }
+        true
+    }
+
+    /// Ends it by a step that the controller takes alone. Returns whether that
+    /// changed anything.
+    pub fn end(&mut self, what: Step, at: Millis) -> bool {
+        let Some(next) = step(self.state, what) else {
+            return false;
+        };
+        self.state = next;
+        self.finished_at = Some(at);
+        self.error = outcome::ended_by(what, next);
+        true
     }
 
     /// How far it has come.

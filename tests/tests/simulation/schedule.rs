@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     steps::{Mood, Step},
-    world::{Ground, World},
+    world::{Ground, On, World},
 };
 
 /// Once nothing goes wrong any more, everything is over after so many rounds.
@@ -14,11 +14,11 @@ const ROUNDS: usize = 300;
 const SCHEDULES_ON_A_GROUND: usize = 50;
 
 /// Panics at the first that breaks a promise, with everything that happened.
-pub fn run_all(seeds: &[u64]) {
-    let mut ground = Ground::new();
+pub fn run_all(on: On, seeds: &[u64]) {
+    let mut ground = Ground::new(on);
     for (nth, seed) in seeds.iter().enumerate() {
         if nth % SCHEDULES_ON_A_GROUND == SCHEDULES_ON_A_GROUND - 1 {
-            ground = Ground::new();
+            ground = Ground::new(on);
         }
         let (trace, broken) = run(&ground, *seed);
         assert!(
@@ -33,7 +33,7 @@ pub fn run_all(seeds: &[u64]) {
 
 /// What happens in a schedule.
 pub fn trace(seed: u64) -> Vec<String> {
-    run(&Ground::new(), seed).0
+    run(&Ground::new(On::Memory), seed).0
 }
 
 fn run(ground: &Arc<Ground>, seed: u64) -> (Vec<String>, Vec<String>) {

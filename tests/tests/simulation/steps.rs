@@ -38,6 +38,7 @@ pub enum Step {
     LoseJournal,
     BeginWorker,
     CrashController,
+    CutPower,
     StopController,
     BeginController,
     JumpClock,
@@ -75,6 +76,7 @@ impl Mood {
             (Step::LoseJournal, loses),
             (Step::BeginWorker, 12),
             (Step::CrashController, some(&[0, 1, 2])),
+            (Step::CutPower, some(&[0, 0, 1, 3])),
             (Step::StopController, some(&[0, 0, 1])),
             (Step::BeginController, 12),
             (Step::JumpClock, jumps),
@@ -226,6 +228,18 @@ impl World {
                 }
                 self.say("the controller crashes");
                 self.crash_controller();
+                true
+            }
+            Step::CutPower => {
+                if self.controller.is_none() || !self.can_cut_power() {
+                    return false;
+                }
+                self.crash_controller();
+                self.settle().await;
+                let undone = self.cut_power();
+                self.say(format!(
+                    "the controller loses power, which undoes {undone} transactions"
+                ));
                 true
             }
             Step::StopController => {

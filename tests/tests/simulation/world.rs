@@ -4,7 +4,7 @@ use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use aegis_controller::{
     Settings, simulation as controller,
-    store::{Commands, NewAudit, Nodes, SqliteStore},
+    store::{NewAudit, Nodes, SharedStore, SqliteStore},
 };
 use aegis_core::{
     dispatch::DispatchLimits,
@@ -25,16 +25,59 @@ use super::{
     clocks::Clocks,
     link::{Link, OUTBOUND, ROOM},
     medium::Medium,
+    memory::Memory,
     plugin::{KINDS, Kind, Plugin, Truth},
     quiet::Quiet,
     steps::Submitted,
 };
 
+/// Which store a controller has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    Memory,
+    Disk,
+}
+
+/// The store under all lives of the controller.
+pub enum Kept {
+    Memory(Arc<Memory>),
+    Disk(Arc<SqliteStore>),
+}
+
+impl Kept {
+    fn shared(&self) -> SharedStore {
+        match self {
+            Self::Memory(store) => Arc::clone(store) as SharedStore,
+            Self::Disk(store) => Arc::clone(store) as SharedStore,
+        }
+    }
+}
+
+impl Kept {
+    /// Leaves nothing of a node.
+    async fn clear(&self, node: NodeId) {
+        match self {
+            Self::Memory(store) => store.clear(),
+            Self::Disk(store) => {
+                let audit = NewAudit {
+                    at: 0,
+                    operator: String::new(),
+                    action: "EvictNode",
+                    detail: "{}".into(),
+                    result: "ok",
+                };
+                let evicted = store.evict(node, 0, &audit).await;
+                evicted.expect("the store works");
+            }
+        }
+    }
+}
+
 /// What outlasts a schedule, for it is costly to make.
 pub struct Ground {
     pub runtime: Runtime,
     pub quiet: Arc<Quiet>,
-    store: Arc<SqliteStore>,
+    pub store: Kept,
     identity: Arc<Identity>,
     /// A journal in which nothing is.
     empty: Medium,
@@ -68,7 +111,7 @@ pub struct Worker {
 }
 
 impl Ground {
-    pub fn new() -> Arc<Self> {
+    pub fn new(on: On) -> Arc<Self> {
         let (runtime, quiet) = Quiet::runtime();
         // Where a sync costs nothing.
         let memory = std::path::Path::new("/dev/shm");
@@ -87,7 +130,10 @@ impl Ground {
         let ground = Self {
             runtime,
             quiet,
-            store: Arc::new(store),
+            store: match on {
+                On::Memory => Kept::Memory(Arc::new(Memory::new(Arc::new(store)))),
+                On::Disk => Kept::Disk(Arc::new(store)),
+            },
             identity: Arc::new(identity.expect("an identity")),
             empty: empty.copy(),
             _directory: directory,
@@ -170,8 +216,7 @@ impl World {
             token_ttl: Duration::from_secs(30 * 24 * 3600),
             ..Settings::default()
         };
-        let store = Arc::clone(&self.ground.store);
-        let life = controller::Life::begin(store, settings).await;
+        let life = controller::Life::begin(self.ground.store.shared(), settings).await;
         self.controller = Some(life.expect("a controller"));
     }
 
@@ -180,6 +225,19 @@ impl World {
         self.controller = None;
         for link in &mut self.links {
             link.controller_notices();
+        }
+    }
+
+    /// The real store can't be cut off in the middle.
+    pub fn can_cut_power(&self) -> bool {
+        matches!(self.ground.store, Kept::Memory(_))
+    }
+
+    /// The controller's machine loses power, between two of its lives.
+    pub fn cut_power(&mut self) -> usize {
+        match &self.ground.store {
+            Kept::Memory(store) => store.cut_power(&mut self.chance),
+            Kept::Disk(_) => 0,
         }
     }
 
@@ -284,7 +342,7 @@ impl World {
     /// Has the ledger see what the controller says of its commands: of those
     /// that ended since the last look, or of all.
     pub async fn look(&self, all: bool) {
-        let store = &self.ground.store;
+        let store = self.ground.store.shared();
         let open = store.open(self.node()).await.expect("the store works");
         let ids: Vec<_> = {
             let facts = self.truth.facts();
@@ -312,15 +370,7 @@ impl World {
         self.crash_controller();
         self.links.clear();
         self.settle().await;
-        let audit = NewAudit {
-            at: 0,
-            operator: String::new(),
-            action: "EvictNode",
-            detail: "{}".into(),
-            result: "ok",
-        };
-        let evicted = self.ground.store.evict(self.node(), 0, &audit).await;
-        evicted.expect("the store works");
+        self.ground.store.clear(self.node()).await;
         self.settle().await;
     }
 }

@@ -11,7 +11,7 @@ use sqlx::{Connection, Row};
 
 use super::{SqliteStore, log, rows};
 use crate::{
-    command::{Step, is_final, step},
+    command::Step,
     kill_point::kill_point,
     store::{
         CommandFilter, CommandRecord, Commands, Due, Finish, Finished, NewAudit, StoreError,
@@ -65,8 +65,8 @@ mod due;
 mod parts;
 mod prune;
 
-use parts::{advance_one, earlier, end, fetch};
-pub(super) use parts::{end_all, finish_one, insert_all, insert_new};
+pub(super) use parts::{advance_all, end_all, finish_one, insert_all, insert_new};
+use parts::{earlier, end, fetch};
 
 #[tonic::async_trait]
 impl Commands for SqliteStore {
@@ -295,29 +295,13 @@ impl Commands for SqliteStore {
         steps: &[(CommandId, Step)],
         at: Millis,
     ) -> Result<Vec<CommandRecord>, StoreError> {
+        if steps.iter().any(|(_, step)| *step == Step::Deliver) {
+            return self.committer.advance(node, steps.to_vec(), at).await;
+        }
         let mut tx = self.relaxed().await?;
-        let mut of_each = Vec::<(CommandId, Vec<Step>)>::with_capacity(steps.len());
-        for (id, what) in steps {
-            // Told one behind the other: a batch is short, and mostly they are.
-            match of_each.iter_mut().rev().find(|(one, _)| one == id) {
-                Some((_, all)) => all.push(*what),
-                None => of_each.push((*id, vec![*what])),
-            }
-        }
-        let mut changed = Vec::with_capacity(of_each.len());
-        for (id, steps) in of_each {
-            changed.extend(advance_one(&mut tx, node, id, &steps, at).await?);
-        }
-        if changed.is_empty() {
-            return Ok(changed);
-        }
-        let delivers = steps.iter().any(|(_, step)| *step == Step::Deliver);
-        if delivers {
-            kill_point!("deliver.committing");
-        }
-        tx.commit().await?;
-        if delivers {
-            kill_point!("deliver.committed");
+        let changed = advance_all(&mut tx, node, steps, at).await?;
+        if !changed.is_empty() {
+            tx.commit().await?;
         }
         Ok(changed)
     }
@@ -337,14 +321,7 @@ impl Commands for SqliteStore {
         let Some(mut command) = fetch(&mut tx, id, false).await? else {
             return Ok(None);
         };
-        if !is_final(command.state) {
-            command.cancel_requested = true;
-            command.cancel_reason = reason.to_owned();
-            if let Some(next) = step(command.state, Step::Cancel) {
-                command.state = next;
-                command.finished_at = Some(at);
-                command.error = Some(crate::outcome::cancelled(reason));
-            }
+        if command.cancel(reason, at) {
             sqlx::query(
                 "UPDATE commands SET state = $2, cancel_requested = TRUE, cancel_reason = $3, \
                  finished_at = $4, ended_at = $4, error = $5 WHERE command_id = $1",

@@ -7,17 +7,20 @@
 
 use std::{mem, sync::Arc};
 
+use aegis_proto::{CommandId, NodeId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    commands::{finish_one, insert_new},
+    commands::{advance_all, finish_one, insert_new},
     connections::Connections,
     log, transaction,
 };
 use crate::{
+    command::Step,
     kill_point::kill_point,
-    store::{Finish, Finished, NewAudit, StoreError, Submission, Submitted},
+    store::{CommandRecord, Finish, Finished, NewAudit, StoreError, Submission, Submitted},
+    time::Millis,
 };
 
 /// Callers in one transaction, at the most.
@@ -26,7 +29,7 @@ const GROUP: usize = 128;
 /// Callers that wait for the next one; further ones wait to wait.
 const WAITING: usize = 256;
 
-/// Commits submissions and outcomes.
+/// Commits submissions, deliveries and outcomes.
 #[derive(Debug, Clone)]
 pub(super) struct Committer {
     jobs: mpsc::Sender<Job>,
@@ -37,12 +40,14 @@ pub(super) struct Committer {
 #[derive(Debug)]
 enum Work {
     Submit(Arc<Submission>, NewAudit),
+    Advance(NodeId, Vec<(CommandId, Step)>, Millis),
     Finish(Vec<Finish>),
 }
 
 #[derive(Debug)]
 enum Done {
     Submitted(Submitted),
+    Advanced(Vec<CommandRecord>),
     Finished(Vec<Finished>),
 }
 
@@ -74,14 +79,26 @@ impl Committer {
     ) -> Result<Submitted, StoreError> {
         match self.commit(Work::Submit(submission, audit)).await? {
             Done::Submitted(submitted) => Ok(submitted),
-            Done::Finished(_) => Err(StoreError::Closed),
+            _ => Err(StoreError::Closed),
+        }
+    }
+
+    pub(super) async fn advance(
+        &self,
+        node: NodeId,
+        steps: Vec<(CommandId, Step)>,
+        at: Millis,
+    ) -> Result<Vec<CommandRecord>, StoreError> {
+        match self.commit(Work::Advance(node, steps, at)).await? {
+            Done::Advanced(changed) => Ok(changed),
+            _ => Err(StoreError::Closed),
         }
     }
 
     pub(super) async fn finish(&self, finishes: Vec<Finish>) -> Result<Vec<Finished>, StoreError> {
         match self.commit(Work::Finish(finishes)).await? {
             Done::Finished(finished) => Ok(finished),
-            Done::Submitted(_) => Err(StoreError::Closed),
+            _ => Err(StoreError::Closed),
         }
     }
 
@@ -145,7 +162,7 @@ async fn commit(write: &Connections, group: Vec<Job>) {
 async fn write_all(write: &Connections, works: &[Work]) -> Result<Vec<Done>, StoreError> {
     let mut tx = transaction::durable(write).await?;
     let mut all = Vec::with_capacity(works.len());
-    let (mut submits, mut finishes) = (false, false);
+    let (mut submits, mut delivers, mut finishes) = (false, false, false);
     for work in works {
         all.push(match work {
             Work::Submit(submission, audit) => {
@@ -155,6 +172,11 @@ async fn write_all(write: &Connections, works: &[Work]) -> Result<Vec<Done>, Sto
                     submits = true;
                 }
                 Done::Submitted(submitted)
+            }
+            Work::Advance(node, steps, at) => {
+                let changed = advance_all(&mut tx, *node, steps, *at).await?;
+                delivers |= !changed.is_empty();
+                Done::Advanced(changed)
             }
             Work::Finish(some) => {
                 let mut finished = Vec::with_capacity(some.len());
@@ -167,9 +189,12 @@ async fn write_all(write: &Connections, works: &[Work]) -> Result<Vec<Done>, Sto
             }
         });
     }
-    if submits || finishes {
+    if submits || delivers || finishes {
         if submits {
             kill_point!("submit.committing");
+        }
+        if delivers {
+            kill_point!("deliver.committing");
         }
         if finishes {
             kill_point!("result.committing");
@@ -177,6 +202,9 @@ async fn write_all(write: &Connections, works: &[Work]) -> Result<Vec<Done>, Sto
         tx.commit().await?;
         if submits {
             kill_point!("submit.committed");
+        }
+        if delivers {
+            kill_point!("deliver.committed");
         }
         if finishes {
             kill_point!("result.committed");

@@ -129,14 +129,6 @@ fn judge(
     node: NodeId,
     now: Millis,
 ) -> Result<Result<(), TokenRefusal>, StoreError> {
-    let Some(token) = row.map(rows::token).transpose()? else {
-        return Ok(Err(TokenRefusal::Unknown));
-    };
-    Ok(match token.state(now) {
-        "spent" => Err(TokenRefusal::Spent),
-        "revoked" => Err(TokenRefusal::Revoked),
-        "expired" => Err(TokenRefusal::Expired),
-        _ if token.node.is_some_and(|bound| bound != node) => Err(TokenRefusal::WrongNode),
-        _ => Ok(()),
-    })
+    let token = row.map(rows::token).transpose()?;
+    Ok(token.map_or(Err(TokenRefusal::Unknown), |token| token.judge(node, now)))
 }

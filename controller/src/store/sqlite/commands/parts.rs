@@ -7,9 +7,8 @@ use sqlx::{Row, SqliteConnection};
 
 use super::super::rows;
 use crate::{
-    command::{FinalState, Step, step},
-    outcome,
-    store::{CommandRecord, Finish, Finished, Seen, StoreError, Submission, Submitted},
+    command::Step,
+    store::{CommandRecord, Finish, Finished, StoreError, Submission, Submitted},
     time::Millis,
 };
 
@@ -70,10 +69,32 @@ pub(super) async fn fetch(
     row.as_ref().map(parse).transpose()
 }
 
+/// Takes steps. Returns the commands that they changed.
+pub(in crate::store::sqlite) async fn advance_all(
+    tx: &mut SqliteConnection,
+    node: NodeId,
+    steps: &[(CommandId, Step)],
+    at: Millis,
+) -> Result<Vec<CommandRecord>, StoreError> {
+    let mut of_each = Vec::<(CommandId, Vec<Step>)>::with_capacity(steps.len());
+    for (id, what) in steps {
+        // Told one behind the other: a batch is short, and mostly they are.
+        match of_each.iter_mut().rev().find(|(one, _)| one == id) {
+            Some((_, all)) => all.push(*what),
+            None => of_each.push((*id, vec![*what])),
+        }
+    }
+    let mut changed = Vec::with_capacity(of_each.len());
+    for (id, steps) in of_each {
+        changed.extend(advance_one(tx, node, id, &steps, at).await?);
+    }
+    Ok(changed)
+}
+
 /// Takes steps, one after the other. Returns the command after them, with its
 /// payload where it is delivered; `None` where they changed nothing or it is
 /// another node's.
-pub(super) async fn advance_one(
+async fn advance_one(
     tx: &mut SqliteConnection,
     node: NodeId,
     id: CommandId,
@@ -114,14 +135,7 @@ pub(in crate::store::sqlite) async fn insert_all(
 ) -> Result<(), StoreError> {
     for finish in &submission.superseded {
         if let Finished::Moved(open) = finish_one(tx, finish).await? {
-            // It was sent in the meantime: it may have taken effect.
-            let late = Finish {
-                seen: Seen::InHand,
-                state: FinalState::Unknown,
-                error: Some(outcome::superseded_late()),
-                ..Finish::derived(&open, finish.state, None, finish.ended_at)
-            };
-            finish_one(tx, &late).await?;
+            finish_one(tx, &finish.late(&open)).await?;
         }
     }
     for command in &submission.commands {
@@ -164,33 +178,18 @@ pub(in crate::store::sqlite) async fn finish_one(
     tx: &mut SqliteConnection,
     finish: &Finish,
 ) -> Result<Finished, StoreError> {
-    let Some(mut command) = fetch(tx, finish.id, false)
-        .await?
-        .filter(|c| c.node == finish.node)
-    else {
+    let found = fetch(tx, finish.id, false).await?;
+    let Some(command) = found.filter(|command| command.node == finish.node) else {
         return Ok(Finished::Unknown);
     };
-    let Some(next) = step(command.state, Step::Finish(finish.state)) else {
-        let ended = fetch(tx, finish.id, true).await?.unwrap_or(command);
-        return Ok(Finished::Already(Box::new(ended)));
+    let command = match finish.settle(command) {
+        Finished::Committed(command) => command,
+        Finished::Already(command) => {
+            let ended = fetch(tx, finish.id, true).await?.map(Box::new);
+            return Ok(Finished::Already(ended.unwrap_or(command)));
+        }
+        unchanged => return Ok(unchanged),
     };
-    if !finish.seen.fits(command.state) {
-        return Ok(Finished::Moved(Box::new(command)));
-    }
-    if finish.name.as_ref().is_some_and(|n| *n != command.name) {
-        return Ok(Finished::Misnamed(Box::new(command)));
-    }
-    command.state = next;
-    command.started_at = finish.started_at.or(command.started_at);
-    command.finished_at = Some(finish.finished_at);
-    command.attempt = finish.attempt.max(command.attempt);
-    command.response = finish.response.clone();
-    command.error = finish.error.clone();
-    command.output_bytes = finish.output.len() as u64;
-    command.output_cut = finish.output_cut;
-    command.receipt = finish.receipt.clone();
-    command.receipt_signature = finish.receipt_signature.clone();
-    command.receipt_key = finish.receipt_key.clone();
     sqlx::query(
         "UPDATE commands SET state = $2, started_at = $3, finished_at = $4, attempt = $5, \
          response = $6, error = $7, output = $8, output_cut = $9, receipt = $10, \
@@ -211,7 +210,7 @@ pub(in crate::store::sqlite) async fn finish_one(
     .bind(finish.ended_at)
     .execute(&mut *tx)
     .await?;
-    Ok(Finished::Committed(Box::new(command)))
+    Ok(Finished::Committed(command))
 }
 
 /// Ends all open commands of a node by a step that the controller takes alone.
@@ -244,20 +243,20 @@ pub(super) async fn end(
     what: Step,
     at: Millis,
 ) -> Result<bool, StoreError> {
-    let Some(command) = fetch(tx, id, false).await? else {
+    let Some(mut command) = fetch(tx, id, false).await? else {
         return Ok(false);
     };
-    let Some(next) = step(command.state, what) else {
+    if !command.end(what, at) {
         return Ok(false);
-    };
+    }
     sqlx::query(
         "UPDATE commands SET state = $2, finished_at = $3, ended_at = $3, error = $4 \
          WHERE command_id = $1",
     )
     .bind(id.to_string())
-    .bind(next as i32)
+    .bind(command.state as i32)
     .bind(at)
-    .bind(outcome::ended_by(what, next).map(|error| error.encode_to_vec()))
+    .bind(command.error.as_ref().map(Message::encode_to_vec))
     .execute(&mut *tx)
     .await?;
     Ok(true)
