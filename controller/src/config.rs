@@ -86,6 +86,7 @@ impl Default for Settings {
             attestations_per_minute: 600,
             config_push_roles: Vec::new(),
             require_allowed_plugins: false,
+            window: 100,
             retention: Retention::default(),
         }
     }

@@ -51,6 +51,10 @@ pub struct Settings {
     /// Whether commands are sent to files alone whose digest operators have
     /// allowed; otherwise that holds for plugins of which they allowed any.
     pub require_allowed_plugins: bool,
+    /// Commands of one name that a node may have in hand. A worker queues 128
+    /// and rejects further ones; what is cancelled there, or told twice, fits in
+    /// between the two. No file sets it.
+    pub window: usize,
     /// What is kept of what is over.
     pub retention: Retention,
 }

@@ -4,23 +4,15 @@
 use aegis_proto::{CommandId, NodeId, worker::v1::CommandState};
 
 use crate::{
-    cluster::FIXED,
     command::{FinalState, Step, is_final},
     controller::Controller,
     outcome,
-    store::{CommandRecord, Finish, Finished, StoreError, Window},
+    store::{CommandRecord, Finish, Finished, StoreError},
     time,
 };
 
 /// Open commands that one node may have.
 pub const MAX_OPEN: u32 = 10_000;
-
-/// A worker queues 128 commands of one name and rejects further ones; what is
-/// cancelled there, or told twice, fits in between.
-pub const WINDOW: Window = Window {
-    each: 100,
-    exempt: &FIXED,
-};
 
 impl Controller {
     /// Takes a step; see [`crate::store::Commands::advance`].

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use aegis_proto::{
-    CommandId, NodeId,
+    GroupId, NodeId,
     cluster::v1::{NodeCapabilities, NodeRole},
     operator::v1 as api,
     worker::v1::{ControllerMessage, WorkerMessage},
@@ -19,11 +19,11 @@ use crate::{
     controller::{Controller, ControllerError},
     operator::OperatorApi,
     session::SessionApi,
-    store::{CommandRecord, NewAudit, NodeRecord, SharedStore, StoreError, TokenRecord},
+    store::{GroupRecord, NewAudit, NodeRecord, SharedStore, StoreError, TokenRecord},
     sweeper, time,
 };
 
-pub use crate::{queue::WINDOW, time::simulate as set_clock};
+pub use crate::time::simulate as set_clock;
 
 const OPERATOR: &str = "operator";
 
@@ -86,6 +86,25 @@ impl Life {
         Ok(())
     }
 
+    /// What a node is told to do before it opens a session: it registers,
+    /// unless it is registered.
+    pub async fn register(&self, node: NodeId) -> Result<(), Status> {
+        let node = self.controller.directory.find(node);
+        let node = node.ok_or_else(|| Status::not_found("no such node"))?;
+        if node.record().is_registered() {
+            return Ok(());
+        }
+        let capabilities = NodeCapabilities::default();
+        self.controller.join(&node, &capabilities, "").await
+    }
+
+    /// A node says goodbye.
+    pub async fn deregister(&self, node: NodeId) -> Result<(), Status> {
+        let node = self.controller.directory.find(node);
+        let node = node.ok_or_else(|| Status::not_found("no such node"))?;
+        self.controller.leave(&node, "").await
+    }
+
     /// A security token, as a node gets for the answer to a challenge.
     pub fn token(&self, node: NodeId) -> Result<String, Status> {
         let record = self.controller.directory.find(node);
@@ -141,8 +160,9 @@ impl Life {
         self.controller.stopping.cancel();
     }
 
-    pub async fn command(&self, id: CommandId) -> Result<Option<CommandRecord>, StoreError> {
-        self.controller.store.command(id).await
+    /// What became of a submission as a whole.
+    pub async fn group(&self, id: GroupId) -> Result<Option<GroupRecord>, StoreError> {
+        self.controller.store.group_counts(id).await
     }
 }
 

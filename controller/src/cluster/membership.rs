@@ -4,15 +4,15 @@ use std::time::Instant;
 
 use aegis_proto::{
     cluster::v1::{
-        DeregisterNodeInner, DeregisterNodeResponse, ListPeersInner, ListPeersResponse, NodeStatus,
-        RegisterNodeInner, RegisterNodeResponse, SealNodeEnvelope,
+        DeregisterNodeInner, DeregisterNodeResponse, ListPeersInner, ListPeersResponse,
+        NodeCapabilities, NodeStatus, RegisterNodeInner, RegisterNodeResponse, SealNodeEnvelope,
     },
     worker::v1::CommandState,
 };
 use tonic::Status;
 
 use super::check_capabilities;
-use crate::{command::FinalState, controller::Controller, outcome, time};
+use crate::{command::FinalState, controller::Controller, directory::Node, outcome, time};
 
 impl Controller {
     pub(crate) async fn register(
@@ -20,16 +20,31 @@ impl Controller {
         envelope: Option<SealNodeEnvelope>,
     ) -> Result<RegisterNodeResponse, Status> {
         let opened = self.open::<RegisterNodeInner>(envelope)?;
-        let (node, inner) = (opened.node, opened.inner);
+        let inner = opened.inner;
         let capabilities = check_capabilities(inner.capabilities, &inner.grpc_address)?;
+        self.join(&opened.node, &capabilities, &inner.grpc_address)
+            .await?;
+        Ok(RegisterNodeResponse {
+            accepted: true,
+            cluster_id: self.cluster_id.clone(),
+            message: String::new(),
+        })
+    }
+
+    pub(crate) async fn join(
+        &self,
+        node: &Node,
+        capabilities: &NodeCapabilities,
+        grpc_address: &str,
+    ) -> Result<(), Status> {
         let now = time::now();
         self.store
-            .register(node.id, &capabilities, &inner.grpc_address, now)
+            .register(node.id, capabilities, grpc_address, now)
             .await?;
         let was_registered = node.record().is_registered();
         node.amend(|record| {
             record.capabilities = capabilities.clone();
-            record.grpc_address = inner.grpc_address.clone();
+            record.grpc_address = grpc_address.to_owned();
             record.registered_at = Some(now);
             record.deregistered = false;
         });
@@ -42,7 +57,7 @@ impl Controller {
             }
             live.hear(pulse, Instant::now(), now);
         }
-        self.settle_shutdowns(&node, false).await?;
+        self.settle_shutdowns(node, false).await?;
         node.wake();
         self.directory.tell(node.id);
         let message = if was_registered {
@@ -52,11 +67,7 @@ impl Controller {
         };
         self.event("node-registered", Some(node.id), None, message)
             .await;
-        Ok(RegisterNodeResponse {
-            accepted: true,
-            cluster_id: self.cluster_id.clone(),
-            message: String::new(),
-        })
+        Ok(())
     }
 
     pub(crate) async fn deregister(
@@ -64,15 +75,19 @@ impl Controller {
         envelope: Option<SealNodeEnvelope>,
     ) -> Result<DeregisterNodeResponse, Status> {
         let opened = self.open_registered::<DeregisterNodeInner>(envelope)?;
-        let node = opened.node;
+        self.leave(&opened.node, &opened.inner.reason).await?;
+        Ok(DeregisterNodeResponse { accepted: true })
+    }
+
+    pub(crate) async fn leave(&self, node: &Node, reason: &str) -> Result<(), Status> {
         self.store.deregister(node.id).await?;
         node.amend(|record| record.deregistered = true);
-        self.settle_shutdowns(&node, true).await?;
+        self.settle_shutdowns(node, true).await?;
         self.directory.tell(node.id);
-        let reason: String = opened.inner.reason.chars().take(500).collect();
+        let reason: String = reason.chars().take(500).collect();
         self.event("node-deregistered", Some(node.id), None, reason)
             .await;
-        Ok(DeregisterNodeResponse { accepted: true })
+        Ok(())
     }
 
     pub(crate) fn list_peers(
@@ -102,11 +117,7 @@ impl Controller {
 
     /// A node without a session tells the outcome of a shutdown by what it does
     /// next: it says goodbye, or it is back without having done so.
-    async fn settle_shutdowns(
-        &self,
-        node: &crate::directory::Node,
-        said_goodbye: bool,
-    ) -> Result<(), Status> {
+    async fn settle_shutdowns(&self, node: &Node, said_goodbye: bool) -> Result<(), Status> {
         let delivered = self
             .store
             .open(node.id)

@@ -14,15 +14,16 @@ use crate::{
     allow_list::NotAllowed,
     cluster::decode_push,
     command::{FinalState, Step},
+    cluster::{FIXED, decode_push},
+    command::Step,
     kill_point::kill_point,
-    queue::WINDOW,
-    store::CommandRecord,
+    store::{CommandRecord, Window},
     time::{self, proto_duration, timestamp},
 };
 
-/// Commands are held back until this many have ended: what is asked for each
-/// time does not have to be asked for each command.
-const REFILL: usize = 16;
+/// Commands are held back until this part of the window has ended: what is asked
+/// for each time does not have to be asked for each command.
+const REFILL: usize = 6;
 
 /// The wall clock may jump while a session waits for a command's time.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -32,11 +33,15 @@ impl Session {
     /// far as there is room on the way to the node.
     pub(super) async fn pump(&mut self) -> Result<(), Status> {
         let mut room = self.out.capacity().max(1);
+        let window = Window {
+            each: self.controller.settings.window,
+            exempt: &FIXED,
+        };
         let now = time::now();
         let due = self
             .controller
             .store
-            .due(self.node.id, now, &WINDOW, room)
+            .due(self.node.id, now, &window, room)
             .await?;
         self.wanted = due.more;
         for (id, reason) in due.cancel {
@@ -70,7 +75,8 @@ impl Session {
     /// This many commands of this node have ended.
     pub(super) fn make_room(&mut self, ended: usize) {
         self.made_room += ended;
-        self.wanted |= self.held_back && self.made_room >= REFILL;
+        let enough = (self.controller.settings.window / REFILL).max(1);
+        self.wanted |= self.held_back && self.made_room >= enough;
     }
 
     /// Marks commands as delivered, then sends them. Those that were cancelled

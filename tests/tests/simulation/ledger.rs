@@ -144,17 +144,16 @@ impl Ledger {
                     end.state, end.attempt, entry.starts, entry.effects
                 ));
             };
+            let unrecorded = self.disk_refused && kind.runs_while_draining();
             match end.state {
                 CommandState::Succeeded if entry.effects == 0 => say("and took no effect"),
-                CommandState::Rejected | CommandState::Expired if entry.effects > 0 => {
+                CommandState::Rejected | CommandState::Expired
+                    if entry.effects > 0 && !unrecorded =>
+                {
                     say("and took effect");
                 }
                 CommandState::Expired if entry.start_by.is_none() => say("and had no start_by"),
-                CommandState::Cancelled
-                    if end.attempt == 0
-                        && entry.effects > 0
-                        && !(self.disk_refused && kind.runs_while_draining()) =>
-                {
+                CommandState::Cancelled if end.attempt == 0 && entry.effects > 0 && !unrecorded => {
                     say("before it began, and took effect");
                 }
                 CommandState::Unknown

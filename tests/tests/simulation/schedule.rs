@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     steps::{Mood, Step},
-    world::{Ground, On, World},
+    world::{Ground, On, Side, World},
 };
 
 /// Once nothing goes wrong any more, everything is over after so many rounds.
@@ -62,33 +62,17 @@ impl World {
     /// Nothing goes wrong any more: everything has to come to its end.
     async fn come_to_rest(&mut self) {
         self.say("nothing goes wrong any more");
-        self.medium.refuse(false);
+        for side in self.sides() {
+            side.medium.refuse(false);
+        }
         self.clocks.worker_off = 0;
         self.clocks.controller_off = 0;
         self.pass(Duration::ZERO);
         self.truth.facts().may_linger = false;
         for round in 0..ROUNDS {
-            self.step(Step::BeginController).await;
-            self.step(Step::BeginWorker).await;
-            self.step(Step::Notice).await;
-            self.step(Step::Connect).await;
-            let mut moved = true;
-            while moved {
-                moved = false;
-                for which in 0..self.links.len() {
-                    for up in [false, true] {
-                        if self.deliver_on(which, up) {
-                            moved = true;
-                            self.settle_soon().await;
-                        }
-                    }
-                }
-                moved |= self.step(Step::TakeOrder).await;
-                moved |= self.step(Step::WriteJournal).await;
-                if self.return_all() {
-                    moved = true;
-                    self.settle_soon().await;
-                }
+            for _ in self.nodes() {
+                self.go_on().await;
+                self.turn();
             }
             self.look(false).await;
             if self.is_at_rest() {
@@ -102,31 +86,87 @@ impl World {
             self.step(Step::Sweep).await;
         }
         self.look(true).await;
-        if !self.is_at_rest() {
-            let worker = self.worker.as_ref().expect("it began");
-            let held = worker.life.held();
-            let outbox = worker.life.journal().outbox_len();
-            let open: Vec<_> = worker.life.journal().held();
-            let what =
-                format!("it does not come to rest: {held:?}, outbox {outbox}, held {open:?}");
+        let stuck: Vec<_> = self
+            .sides()
+            .filter_map(|side| side.is_busy_with())
+            .collect();
+        for what in stuck {
+            let what = format!("it does not come to rest: {what}");
             self.truth.facts().ledger.breach(what);
         }
+        self.look_at_groups().await;
         self.truth.facts().ledger.judge();
     }
 
-    fn is_at_rest(&self) -> bool {
-        let Some(worker) = &self.worker else {
-            return false;
+    /// Has one node do all that can be done now.
+    async fn go_on(&mut self) {
+        for step in [
+            Step::Leave,
+            Step::BeginController,
+            Step::BeginWorker,
+            Step::Notice,
+            Step::Connect,
+        ] {
+            self.step_here(step).await;
+        }
+        let mut moved = true;
+        while moved {
+            moved = false;
+            for which in 0..self.here.links.len() {
+                for up in [false, true] {
+                    if self.deliver_on(which, up) {
+                        moved = true;
+                        self.settle_soon().await;
+                    }
+                }
+            }
+            moved |= self.step_here(Step::TakeOrder).await;
+            moved |= self.step_here(Step::WriteJournal).await;
+            if self.return_all() {
+                moved = true;
+                self.settle_soon().await;
+            }
+        }
+    }
+
+    /// What operators are told of a submission is what became of its commands.
+    async fn look_at_groups(&self) {
+        for group in self.submitted.iter().filter_map(|made| made.group) {
+            let group = self.controller().group(group).await;
+            let group = group.expect("the store works").expect("it was made");
+            if group.finished_at.is_none() {
+                let what = format!("all is over, and a group is not: {group:?}");
+                self.truth.facts().ledger.breach(what);
+            }
+        }
+    }
+
+    fn is_at_rest(&mut self) -> bool {
+        let over = {
+            let facts = self.truth.facts();
+            let mut commands = facts.ledger.commands.values();
+            commands.all(|entry| entry.end.is_some())
         };
-        let facts = self.truth.facts();
-        let over = facts
-            .ledger
-            .commands
-            .values()
-            .all(|entry| entry.end.is_some());
-        over && worker.life.journal().outbox_len() == 0
-            && worker.life.journal().held().is_empty()
-            && worker.life.held() == Default::default()
-            && worker.life.state().active() == 0
+        over && self.sides().all(|side| side.is_busy_with().is_none())
+    }
+}
+
+impl Side {
+    /// `None`: nothing is left to do.
+    fn is_busy_with(&self) -> Option<String> {
+        let Some(worker) = &self.worker else {
+            return Some("it does not run".to_owned());
+        };
+        let held = worker.life.held();
+        let (outbox, open) = (
+            worker.life.journal().outbox_len(),
+            worker.life.journal().held(),
+        );
+        let is_busy = outbox > 0
+            || !open.is_empty()
+            || held != Default::default()
+            || worker.life.state().active() > 0
+            || worker.leaving.is_some();
+        is_busy.then(|| format!("{held:?}, outbox {outbox}, held {open:?}"))
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use aegis_core::command::CancelReason;
-use aegis_proto::{CommandId, operator::v1 as api};
+use aegis_proto::{CommandId, GroupId, NodeId, operator::v1 as api};
 use tonic::Code;
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ use super::{
     ledger::Entry,
     link::Arrived,
     plugin::{Kind, failed, succeeded},
-    world::World,
+    world::{Worker, World},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub enum Step {
     Notice,
     CrashWorker,
     CrashWhileWriting,
+    StopWorker,
+    Leave,
     LoseJournal,
     BeginWorker,
     CrashController,
@@ -73,6 +75,8 @@ impl Mood {
             (Step::Notice, 3),
             (Step::CrashWorker, some(&[0, 1, 3])),
             (Step::CrashWhileWriting, some(&[0, 1, 3])),
+            (Step::StopWorker, some(&[0, 0, 1])),
+            (Step::Leave, 5),
             (Step::LoseJournal, loses),
             (Step::BeginWorker, 12),
             (Step::CrashController, some(&[0, 1, 2])),
@@ -94,6 +98,14 @@ impl World {
     /// Takes the step, if it can be taken now, and waits until it has had its
     /// whole effect. False: it could not.
     pub async fn step(&mut self, step: Step) -> bool {
+        if self.there.is_some() && self.chance.percent(50) {
+            self.turn();
+        }
+        self.step_here(step).await
+    }
+
+    /// The same, where it is said to which node.
+    pub async fn step_here(&mut self, step: Step) -> bool {
         let taken = self.take(step).await;
         if taken {
             let may_cancel = [
@@ -102,12 +114,14 @@ impl World {
                 Step::PassLong,
                 Step::JumpClock,
                 Step::BeginWorker,
+                Step::StopWorker,
             ];
             match may_cancel.contains(&step) {
                 true => self.settle().await,
                 false => self.settle_soon().await,
             }
-            self.links
+            self.here
+                .links
                 .retain(|link| !link.is_over() || !link.session.is_finished());
             self.look_at_drain();
             let told = matches!(step, Step::Up | Step::RepeatUp) && self.chance.percent(20);
@@ -127,7 +141,7 @@ impl World {
             Step::SubmitAgain => self.submit_again().await,
             Step::Cancel => self.cancel().await,
             Step::Connect => {
-                let possible = self.controller.is_some() && self.worker.is_some();
+                let possible = self.controller.is_some() && self.here.worker.is_some();
                 if !possible || self.has_session() {
                     return false;
                 }
@@ -140,7 +154,7 @@ impl World {
             Step::RepeatUp => self.repeat(true),
             Step::RepeatDown => self.repeat(false),
             Step::TakeOrder => {
-                let Some(worker) = &self.worker else {
+                let Some(worker) = &self.here.worker else {
                     return false;
                 };
                 let taken = worker.life.dispatcher().step_intake();
@@ -150,7 +164,7 @@ impl World {
                 taken
             }
             Step::WriteJournal => {
-                let Some(worker) = &self.worker else {
+                let Some(worker) = &self.here.worker else {
                     return false;
                 };
                 let written = worker.life.journal().write_staged();
@@ -185,7 +199,7 @@ impl World {
             Step::Cut => self.cut(),
             Step::Notice => self.notice(),
             Step::CrashWorker => {
-                if self.worker.is_none() {
+                if self.here.worker.is_none() {
                     return false;
                 }
                 self.say("the worker crashes");
@@ -193,12 +207,12 @@ impl World {
                 true
             }
             Step::CrashWhileWriting => {
-                let Some(worker) = &self.worker else {
+                let Some(worker) = &self.here.worker else {
                     return false;
                 };
                 let operations = self.chance.below(8);
                 let chance = Chance::new(self.chance.next());
-                self.medium.die_after(operations, chance);
+                self.here.medium.die_after(operations, chance);
                 worker.life.journal().write_staged();
                 self.say(format!(
                     "the worker crashes while it writes, after {operations}"
@@ -206,8 +220,25 @@ impl World {
                 self.crash_worker();
                 true
             }
+            Step::StopWorker => {
+                let runs = |worker: &Worker| worker.leaving.is_none();
+                if !self.here.worker.as_ref().is_some_and(runs) {
+                    return false;
+                }
+                self.say("the worker is told to stop");
+                self.stop_worker();
+                true
+            }
+            Step::Leave => {
+                if !self.may_leave() {
+                    return false;
+                }
+                self.say("the worker leaves");
+                self.leave().await;
+                true
+            }
             Step::LoseJournal => {
-                if self.worker.is_some() {
+                if self.here.worker.is_some() {
                     return false;
                 }
                 self.say("the journal is lost");
@@ -215,7 +246,7 @@ impl World {
                 true
             }
             Step::BeginWorker => {
-                if self.worker.is_some() {
+                if self.here.worker.is_some() {
                     return false;
                 }
                 self.say("the worker begins");
@@ -276,12 +307,12 @@ impl World {
                 true
             }
             Step::Disk => {
-                let refuses = !self.medium.refuses();
-                if self.worker.is_none() {
+                let refuses = !self.here.medium.refuses();
+                if self.here.worker.is_none() {
                     return false;
                 }
                 self.say(format!("the disk refuses: {refuses}"));
-                self.medium.refuse(refuses);
+                self.here.medium.refuse(refuses);
                 self.truth.facts().ledger.disk_refused = true;
                 true
             }
@@ -303,33 +334,39 @@ impl World {
         ));
         let answer = self
             .controller()
-            .submit(submitted.request(self.node().to_string()))
+            .submit(submitted.request(submitted.node))
             .await;
         let is_heard = self.chance.percent(85);
         match answer {
             Ok(answer) => {
+                let mut became = Vec::new();
                 for view in answer.commands {
                     let id: CommandId = view.command_id.parse().expect("an id");
                     self.say(format!("  {id}, and that is heard: {is_heard}"));
                     let mut facts = self.truth.facts();
                     let crashes = facts.ledger.crashes;
-                    if let Some(first) = submitted.became
-                        && first != id
+                    became.push(id);
+                    if submitted
+                        .became
+                        .as_ref()
+                        .is_some_and(|all| !all.contains(&id))
                     {
                         facts
                             .ledger
-                            .breach(format!("{first} was made again as {id}"));
+                            .breach(format!("a request was made again as {id}"));
                     }
                     let entry = facts.ledger.commands.entry(id);
                     let entry = entry.or_insert_with(|| Entry::new(submitted.kind, crashes));
                     entry.not_before = submitted.not_before;
                     entry.start_by = submitted.start_by;
                     entry.promised |= is_heard;
-                    self.submitted.push(Submitted {
-                        became: Some(id),
-                        ..submitted.clone()
-                    });
                 }
+                let group = answer.group_id.parse().expect("an id");
+                self.submitted.push(Submitted {
+                    became: Some(became),
+                    group: Some(group),
+                    ..submitted
+                });
             }
             Err(status) => {
                 self.say(format!("  refused: {status:?}"));
@@ -374,13 +411,16 @@ impl World {
             .chance
             .percent(30)
             .then(|| self.chance.pick(&[50, 2000, 30_000]));
+        let everybody = self.there.is_some() && self.chance.percent(30);
         Submitted {
             request_id: Uuid::from_u64_pair(self.chance.next(), self.chance.next()),
             kind,
             not_before,
             start_by,
             timeout: timeout.map(Duration::from_millis),
+            node: (!everybody).then(|| self.node()),
             became: None,
+            group: None,
         }
     }
 
@@ -422,16 +462,16 @@ impl World {
     }
 
     fn deliver(&mut self, up: bool) -> bool {
-        if self.links.is_empty() {
+        if self.here.links.is_empty() {
             return false;
         }
-        let which = self.chance.below(self.links.len());
+        let which = self.chance.below(self.here.links.len());
         self.deliver_on(which, up)
     }
 
     /// Has one message arrive on this connection.
     pub fn deliver_on(&mut self, which: usize, up: bool) -> bool {
-        let Some(link) = self.links.get_mut(which) else {
+        let Some(link) = self.here.links.get_mut(which) else {
             return false;
         };
         let arrived = match up {
@@ -449,7 +489,7 @@ impl World {
 
     fn repeat(&mut self, up: bool) -> bool {
         let which = self.chance.below(8);
-        let Some(link) = self.links.last() else {
+        let Some(link) = self.here.links.last() else {
             return false;
         };
         let repeated = match up {
@@ -464,12 +504,12 @@ impl World {
     }
 
     fn cut(&mut self) -> bool {
-        if self.links.is_empty() {
+        if self.here.links.is_empty() {
             return false;
         }
-        let which = self.chance.below(self.links.len());
+        let which = self.chance.below(self.here.links.len());
         let who = self.chance.below(3);
-        let link = &mut self.links[which];
+        let link = &mut self.here.links[which];
         if who != 0 {
             link.worker_notices();
         }
@@ -484,6 +524,7 @@ impl World {
     /// Whoever has not noticed yet.
     fn notice(&mut self) -> bool {
         let half = self
+            .here
             .links
             .iter_mut()
             .find(|link| link.is_open_to_controller() != link.is_open_to_worker());
@@ -497,7 +538,7 @@ impl World {
     }
 
     fn handler(&mut self) -> bool {
-        let Some(worker) = &self.worker else {
+        let Some(worker) = &self.here.worker else {
             return false;
         };
         let running = worker.plugin.running();
@@ -533,7 +574,7 @@ impl World {
     /// says.
     fn look_at_drain(&mut self) {
         use aegis_core::control::NodeControl;
-        let Some(worker) = &self.worker else {
+        let Some(worker) = &self.here.worker else {
             return;
         };
         let drain = worker.life.state().drain_status();
@@ -554,7 +595,7 @@ impl World {
 
     /// Has every handler that runs return.
     pub fn return_all(&mut self) -> bool {
-        let Some(worker) = &self.worker else {
+        let Some(worker) = &self.here.worker else {
             return false;
         };
         let running = worker.plugin.running();
@@ -577,14 +618,22 @@ pub struct Submitted {
     not_before: Option<SystemTime>,
     start_by: Option<SystemTime>,
     timeout: Option<Duration>,
-    became: Option<CommandId>,
+    /// `None`: of all nodes.
+    node: Option<NodeId>,
+    became: Option<Vec<CommandId>>,
+    pub group: Option<GroupId>,
 }
 
 impl Submitted {
-    fn request(&self, node: String) -> api::SubmitCommandRequest {
+    fn request(&self, node: Option<NodeId>) -> api::SubmitCommandRequest {
+        use api::selector::Selector;
+        let selector = match node {
+            Some(node) => Selector::Node(node.to_string()),
+            None => Selector::All(true),
+        };
         api::SubmitCommandRequest {
             selector: Some(api::Selector {
-                selector: Some(api::selector::Selector::Node(node)),
+                selector: Some(selector),
             }),
             name: self.kind.name().to_owned(),
             payload: b"{}".to_vec(),

@@ -4,7 +4,7 @@ use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use aegis_controller::{
     Settings, simulation as controller,
-    store::{NewAudit, Nodes, SharedStore, SqliteStore},
+    store::{CommandRecord, NewAudit, Nodes, SharedStore, SqliteStore},
 };
 use aegis_core::{
     dispatch::DispatchLimits,
@@ -13,10 +13,10 @@ use aegis_core::{
     session::Inventory,
     simulation as worker,
 };
-use aegis_proto::NodeId;
+use aegis_proto::{NodeId, worker::v1::CommandState};
 use ed25519_dalek::VerifyingKey;
 use tempfile::TempDir;
-use tokio::{runtime::Runtime, sync::mpsc};
+use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
@@ -78,7 +78,7 @@ pub struct Ground {
     pub runtime: Runtime,
     pub quiet: Arc<Quiet>,
     pub store: Kept,
-    identity: Arc<Identity>,
+    identities: [Arc<Identity>; 2],
     /// A journal in which nothing is.
     empty: Medium,
     _directory: TempDir,
@@ -93,21 +93,49 @@ pub struct World {
     pub truth: Truth,
     pub trace: RefCell<Vec<String>>,
     pub controller: Option<controller::Life>,
+    /// The node to which the next step happens.
+    pub here: Side,
+    pub there: Option<Side>,
+    /// Requests that were made.
+    pub submitted: Vec<Submitted>,
+    held_limit: usize,
+    window: usize,
+}
+
+/// One node, with its connections.
+pub struct Side {
+    identity: Arc<Identity>,
     pub worker: Option<Worker>,
     pub medium: Medium,
     /// The journal was lost since the last life of the worker.
     pub lost: bool,
     pub links: Vec<Link>,
-    /// Requests that were made.
-    pub submitted: Vec<Submitted>,
     boots: u64,
-    held_limit: usize,
+}
+
+impl Side {
+    fn new(identity: &Arc<Identity>, empty: &Medium) -> Self {
+        Self {
+            identity: Arc::clone(identity),
+            worker: None,
+            medium: empty.copy(),
+            lost: false,
+            links: Vec::new(),
+            boots: 0,
+        }
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.identity.node_id()
+    }
 }
 
 /// One life of the worker.
 pub struct Worker {
     pub life: worker::Life,
     pub plugin: Arc<Plugin>,
+    /// It is on its way out.
+    pub leaving: Option<JoinHandle<()>>,
 }
 
 impl Ground {
@@ -123,8 +151,12 @@ impl Ground {
         let url = format!("sqlite://{}", directory.path().join("store").display());
         let store = runtime.block_on(SqliteStore::open(&url)).expect("a store");
         quiet.watch(store.clone());
-        let node = NodeId::from_uuid(Uuid::from_u128(0x51));
-        let identity = Identity::open(&directory.path().join("state"), Some(node));
+        let identity = |number: u128| {
+            let node = NodeId::from_uuid(Uuid::from_u128(number));
+            let state = directory.path().join(format!("state-{number}"));
+            Arc::new(Identity::open(&state, Some(node)).expect("an identity"))
+        };
+        let identities = [identity(0x51), identity(0x52)];
         let empty = Medium::default();
         drop(Journal::open_on(empty.clone(), JournalLimits::default(), false).expect("a journal"));
         let ground = Self {
@@ -134,7 +166,7 @@ impl Ground {
                 On::Memory => Kept::Memory(Arc::new(Memory::new(Arc::new(store)))),
                 On::Disk => Kept::Disk(Arc::new(store)),
             },
-            identity: Arc::new(identity.expect("an identity")),
+            identities,
             empty: empty.copy(),
             _directory: directory,
         };
@@ -150,29 +182,55 @@ impl World {
             clocks: Clocks::new(seed),
             trace: RefCell::default(),
             controller: None,
-            worker: None,
-            medium: ground.empty.copy(),
-            lost: false,
-            links: Vec::new(),
+            here: Side::new(&ground.identities[0], &ground.empty),
+            there: chance
+                .percent(30)
+                .then(|| Side::new(&ground.identities[1], &ground.empty)),
             submitted: Vec::new(),
-            boots: 0,
             held_limit: chance.pick(&[10_000, 10_000, 20]),
+            window: chance.pick(&[100, 4, 2]),
             ground,
             seed,
             chance,
         };
         world.clocks.pass(Duration::ZERO);
         world.begin_controller().await;
-        let key = VerifyingKey::from_bytes(&world.ground.identity.public_key()).expect("a key");
-        let admitted = world.controller().admit(world.node(), key).await;
-        admitted.expect("the node is admitted");
-        world.begin_worker();
+        for _ in world.nodes() {
+            let key = VerifyingKey::from_bytes(&world.here.identity.public_key());
+            let admitted = world
+                .controller()
+                .admit(world.node(), key.expect("a key"))
+                .await;
+            admitted.expect("the node is admitted");
+            world.begin_worker();
+            world.turn();
+        }
         world.settle().await;
         world
     }
 
+    /// The node to which the next step happens.
     pub fn node(&self) -> NodeId {
-        self.ground.identity.node_id()
+        self.here.node()
+    }
+
+    /// All of them, that one first.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        let all = [Some(&self.here), self.there.as_ref()];
+        all.into_iter().flatten().map(Side::node).collect()
+    }
+
+    /// What happens next happens to the other node, if there is one.
+    pub fn turn(&mut self) {
+        if let Some(there) = &mut self.there {
+            std::mem::swap(&mut self.here, there);
+        }
+    }
+
+    pub fn sides(&mut self) -> impl Iterator<Item = &mut Side> {
+        [Some(&mut self.here), self.there.as_mut()]
+            .into_iter()
+            .flatten()
     }
 
     pub fn say(&self, what: impl Into<String>) {
@@ -203,17 +261,22 @@ impl World {
             facts.worker_now = self.clocks.worker_wall();
             facts.worker_latest = self.clocks.worker_latest;
         }
-        if let Some(worker) = &self.worker {
-            worker.life.dispatcher().look_at_clocks();
+        for side in self.sides() {
+            if let Some(worker) = &side.worker {
+                worker.life.dispatcher().look_at_clocks();
+            }
         }
         if let Some(controller) = &self.controller {
-            controller.wake(self.node());
+            for node in self.nodes() {
+                controller.wake(node);
+            }
         }
     }
 
     pub async fn begin_controller(&mut self) {
         let settings = Settings {
             token_ttl: Duration::from_secs(30 * 24 * 3600),
+            window: self.window,
             ..Settings::default()
         };
         let life = controller::Life::begin(self.ground.store.shared(), settings).await;
@@ -223,7 +286,7 @@ impl World {
     /// The controller's process ends.
     pub fn crash_controller(&mut self) {
         self.controller = None;
-        for link in &mut self.links {
+        for link in self.sides().flat_map(|side| &mut side.links) {
             link.controller_notices();
         }
     }
@@ -242,13 +305,13 @@ impl World {
     }
 
     pub fn begin_worker(&mut self) {
-        self.boots += 1;
+        self.here.boots += 1;
         let limits = JournalLimits {
             held: self.held_limit,
             ..JournalLimits::default()
         };
-        let lost = std::mem::take(&mut self.lost);
-        let opened = Journal::open_on(self.medium.clone(), limits, lost);
+        let lost = std::mem::take(&mut self.here.lost);
+        let opened = Journal::open_on(self.here.medium.clone(), limits, lost);
         let (journal, recovery) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -256,8 +319,8 @@ impl World {
                     .facts()
                     .ledger
                     .breach(format!("the journal cannot be opened: {error:?}"));
-                self.medium = self.ground.empty.copy();
-                Journal::open_on(self.medium.clone(), limits, true).expect("an empty journal")
+                self.here.medium = self.ground.empty.copy();
+                Journal::open_on(self.here.medium.clone(), limits, true).expect("an empty journal")
             }
         };
         for recovered in &recovery.commands {
@@ -270,8 +333,8 @@ impl World {
         let mut plugin = None;
         let (truth, kept) = (self.truth.clone(), journal.clone());
         let life = worker::Life::begin(
-            Arc::clone(&self.ground.identity),
-            Uuid::from_u64_pair(self.seed, self.boots),
+            Arc::clone(&self.here.identity),
+            Uuid::from_u64_pair(self.seed, self.here.boots),
             journal,
             recovery.commands,
             Inventory {
@@ -291,40 +354,94 @@ impl World {
             },
         );
         let plugin = plugin.expect("made with the handlers");
-        self.worker = Some(Worker { life, plugin });
+        self.here.worker = Some(Worker {
+            life,
+            plugin,
+            leaving: None,
+        });
     }
 
     /// The worker's process ends without a word.
     pub fn crash_worker(&mut self) {
-        let Some(worker) = self.worker.take() else {
+        let Some(worker) = self.here.worker.take() else {
             return;
         };
         worker.plugin.die();
-        for link in &mut self.links {
+        for link in &mut self.here.links {
             link.session.abort();
             link.worker_notices();
         }
         self.truth.facts().ledger.crashes += 1;
         let chance = Chance::new(self.chance.next());
-        self.medium = self.medium.crash(chance);
+        self.here.medium = self.here.medium.crash(chance);
+        worker.life.journal().close_medium();
+    }
+
+    /// Begins an orderly end of the worker, as its lifecycle does.
+    pub fn stop_worker(&mut self) {
+        let grace = match self.chance.percent(50) {
+            true => Duration::ZERO,
+            // Longer than any schedule takes.
+            false => Duration::from_secs(24 * 3600),
+        };
+        if let Some(worker) = &mut self.here.worker {
+            let dispatcher = worker.life.dispatcher().clone();
+            let leaving = async move { dispatcher.shut_down(grace).await };
+            worker.leaving = Some(tokio::spawn(leaving));
+        }
+    }
+
+    /// Whether the worker is on its way out and has nothing left to do.
+    pub fn may_leave(&self) -> bool {
+        self.here.worker.as_ref().is_some_and(|worker| {
+            let ended = worker.leaving.as_ref().is_some_and(JoinHandle::is_finished);
+            ended && worker.life.journal().outbox_len() == 0
+        })
+    }
+
+    /// It says goodbye, if anybody is there to hear it, and its process ends.
+    pub async fn leave(&mut self) {
+        let Some(worker) = self.here.worker.take() else {
+            return;
+        };
+        let open = worker.life.journal().held();
+        if !open.is_empty() {
+            let what = format!("the worker left and these have no outcome: {open:?}");
+            self.truth.facts().ledger.breach(what);
+        }
+        if let Some(controller) = &self.controller {
+            let gone = controller.deregister(self.node()).await;
+            gone.expect("the store works");
+        }
+        for link in &mut self.here.links {
+            link.session.abort();
+            link.worker_notices();
+        }
+        while worker.life.journal().write_staged() {}
+        self.here.medium = self.here.medium.copy();
         worker.life.journal().close_medium();
     }
 
     /// The worker's disk is replaced by an empty one. Between two of its lives.
     pub fn lose_journal(&mut self) {
-        self.medium = self.ground.empty.copy();
-        self.lost = true;
+        self.here.medium = self.ground.empty.copy();
+        self.here.lost = true;
         self.truth.facts().ledger.journal_lost = true;
     }
 
     pub fn has_session(&self) -> bool {
-        self.links.iter().any(|link| !link.session.is_finished())
+        self.here
+            .links
+            .iter()
+            .any(|link| !link.session.is_finished())
     }
 
     pub async fn connect(&mut self) {
-        let (Some(controller), Some(worker)) = (&self.controller, &self.worker) else {
+        let (Some(controller), Some(worker)) = (&self.controller, &self.here.worker) else {
             return;
         };
+        let registered = controller.register(self.node()).await;
+        registered.expect("the store works");
         let Ok(token) = controller.token(self.node()) else {
             return;
         };
@@ -336,14 +453,21 @@ impl World {
         let session = worker
             .life
             .connect(token, outbound, ReceiverStream::new(inbound));
-        self.links.push(Link::new(ends, said, to_worker, session));
+        self.here
+            .links
+            .push(Link::new(ends, said, to_worker, session));
     }
 
     /// Has the ledger see what the controller says of its commands: of those
     /// that ended since the last look, or of all.
     pub async fn look(&self, all: bool) {
         let store = self.ground.store.shared();
-        let open = store.open(self.node()).await.expect("the store works");
+        let mut open = Vec::new();
+        for node in self.nodes() {
+            let all = store.open(node).await.expect("the store works");
+            self.look_at_window(&all);
+            open.extend(all);
+        }
         let ids: Vec<_> = {
             let facts = self.truth.facts();
             let commands = facts.ledger.commands.iter();
@@ -364,13 +488,34 @@ impl World {
         }
     }
 
+    /// No node has more of a name than it can queue.
+    fn look_at_window(&self, open: &[CommandRecord]) {
+        for kind in KINDS
+            .map(Kind::name)
+            .into_iter()
+            .filter(|name| *name != "drain")
+        {
+            let in_hand = open
+                .iter()
+                .filter(|command| command.name == kind && command.state != CommandState::Queued);
+            let in_hand = in_hand.count();
+            if in_hand > self.window {
+                let what = format!("{in_hand} of {kind} are in hand");
+                self.truth.facts().ledger.breach(what);
+            }
+        }
+    }
+
     /// Leaves nothing for the next schedule.
     pub async fn end(mut self) {
-        self.crash_worker();
-        self.crash_controller();
-        self.links.clear();
-        self.settle().await;
-        self.ground.store.clear(self.node()).await;
+        for node in self.nodes() {
+            self.crash_worker();
+            self.crash_controller();
+            self.here.links.clear();
+            self.settle().await;
+            self.ground.store.clear(node).await;
+            self.turn();
+        }
         self.settle().await;
     }
 }
