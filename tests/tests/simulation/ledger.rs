@@ -156,6 +156,9 @@ impl Ledger {
                 CommandState::Cancelled if end.attempt == 0 && entry.effects > 0 && !unrecorded => {
                     say("before it began, and took effect");
                 }
+                CommandState::Cancelled if is_for_shutdown(end) && !is_retryable(end) => {
+                    say("and may not be tried again, though the worker only shut down");
+                }
                 CommandState::Unknown
                     if !entry.abandoned
                         && self.crashes == entry.crashes_before
@@ -173,4 +176,14 @@ impl Ledger {
         }
         self.broken.extend(wrong);
     }
+}
+
+/// Its worker ended it on its way out.
+fn is_for_shutdown(end: &CommandRecord) -> bool {
+    let error = end.error.as_ref();
+    error.is_some_and(|error| error.message.starts_with("the worker shut down"))
+}
+
+fn is_retryable(end: &CommandRecord) -> bool {
+    end.error.as_ref().is_some_and(|error| error.retryable)
 }
