@@ -12,10 +12,8 @@ use tonic::Status;
 use super::Session;
 use crate::{
     allow_list::NotAllowed,
-    cluster::decode_push,
-    command::{FinalState, Step},
     cluster::{FIXED, decode_push},
-    command::Step,
+    command::{FinalState, Step},
     kill_point::kill_point,
     store::{CommandRecord, Window},
     time::{self, proto_duration, timestamp},

@@ -3,8 +3,8 @@
 //! simulation see thousands of schedules; a test compares the two answer by
 //! answer.
 //!
-//! What becomes of a command is the real one's code. Config layers are not part
-//! of the simulation and are left to a real store.
+//! What becomes of a command is the real one's code. Config layers and
+//! allowed plugins are not part of the simulation and are left to a real store.
 
 mod commands;
 mod nodes;
@@ -18,9 +18,10 @@ use std::{
 
 use aegis_controller::{
     store::{
-        AuditRecord, CommandRecord, EventRecord, GroupRecord, Groups, LayerChange, LayerRecord,
-        LayerScope, Layers, Log, NewAudit, NewEvent, NodeRecord, RevisionRecord, RolloutNodeRecord,
-        RolloutRecord, SqliteStore, Steering, Store, StoreError, Submission, TokenRecord,
+        AllowedPlugin, AllowedPluginList, AllowedPlugins, AuditRecord, CommandRecord, EventRecord,
+        GroupRecord, Groups, LayerChange, LayerRecord, LayerScope, Layers, Log, NewAudit, NewEvent,
+        NodeRecord, RevisionRecord, RolloutNodeRecord, RolloutRecord, SqliteStore, Steering, Store,
+        StoreError, Submission, TokenRecord,
     },
     time::Millis,
 };
@@ -38,7 +39,7 @@ const EVENTS: usize = 100;
 
 pub struct Memory {
     state: Mutex<State>,
-    layers: Arc<SqliteStore>,
+    rest: Arc<SqliteStore>,
 }
 
 #[derive(Default)]
@@ -70,11 +71,12 @@ struct Row {
 }
 
 impl Memory {
-    /// With nothing in it. `layers` is the store to which these are left.
-    pub fn new(layers: Arc<SqliteStore>) -> Self {
+    /// With nothing in it. `rest` is the store to which is left what is not part
+    /// of the simulation.
+    pub fn new(rest: Arc<SqliteStore>) -> Self {
         Self {
             state: Mutex::default(),
-            layers,
+            rest,
         }
     }
 
@@ -283,7 +285,7 @@ impl Groups for Memory {
 #[async_trait]
 impl Layers for Memory {
     async fn layers(&self) -> Result<(i64, Vec<LayerRecord>), StoreError> {
-        self.layers.layers().await
+        self.rest.layers().await
     }
 
     async fn change_layers(
@@ -293,7 +295,7 @@ impl Layers for Memory {
         commands: &Submission,
         audit: Option<&NewAudit>,
     ) -> Result<bool, StoreError> {
-        self.layers
+        self.rest
             .change_layers(expected, change, commands, audit)
             .await
     }
@@ -304,26 +306,26 @@ impl Layers for Memory {
         before: i64,
         limit: u32,
     ) -> Result<Vec<RevisionRecord>, StoreError> {
-        self.layers.revisions(scopes, before, limit).await
+        self.rest.revisions(scopes, before, limit).await
     }
 
     async fn revision(&self, revision: i64) -> Result<Option<RevisionRecord>, StoreError> {
-        self.layers.revision(revision).await
+        self.rest.revision(revision).await
     }
 
     async fn rollouts(&self, limit: u32) -> Result<Vec<RolloutRecord>, StoreError> {
-        self.layers.rollouts(limit).await
+        self.rest.rollouts(limit).await
     }
 
     async fn rollout_ids(&self, prefix: &str, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        self.layers.rollout_ids(prefix, limit).await
+        self.rest.rollout_ids(prefix, limit).await
     }
 
     async fn rollout(
         &self,
         id: Uuid,
     ) -> Result<Option<(RolloutRecord, Vec<RolloutNodeRecord>)>, StoreError> {
-        self.layers.rollout(id).await
+        self.rest.rollout(id).await
     }
 
     async fn steer_rollout(
@@ -331,6 +333,30 @@ impl Layers for Memory {
         steering: &Steering,
         audit: Option<&NewAudit>,
     ) -> Result<bool, StoreError> {
-        self.layers.steer_rollout(steering, audit).await
+        self.rest.steer_rollout(steering, audit).await
+    }
+}
+
+#[async_trait]
+impl AllowedPlugins for Memory {
+    async fn allowed_plugins(&self) -> Result<AllowedPluginList, StoreError> {
+        self.rest.allowed_plugins().await
+    }
+
+    async fn allow_plugin(
+        &self,
+        allowed: &AllowedPlugin,
+        audit: &NewAudit,
+    ) -> Result<AllowedPluginList, StoreError> {
+        self.rest.allow_plugin(allowed, audit).await
+    }
+
+    async fn disallow_plugin(
+        &self,
+        plugin: &str,
+        sha256: &[u8; 32],
+        audit: &NewAudit,
+    ) -> Result<Option<AllowedPluginList>, StoreError> {
+        self.rest.disallow_plugin(plugin, sha256, audit).await
     }
 }

@@ -244,19 +244,28 @@ impl Commands for Memory {
         at: Millis,
     ) -> Result<Vec<CommandRecord>, StoreError> {
         let advance = |tables: &mut Tables| {
-            let mut changed = Vec::new();
+            let mut of_each = Vec::<(CommandId, Vec<Step>)>::new();
             for (id, step) in steps {
-                let Some(row) = tables.change(*id).filter(|row| row.command.node == node) else {
+                match of_each.iter_mut().find(|(one, _)| one == id) {
+                    Some((_, all)) => all.push(*step),
+                    None => of_each.push((*id, vec![*step])),
+                }
+            }
+            let mut changed = Vec::new();
+            for (id, steps) in of_each {
+                let Some(row) = tables.change(id).filter(|row| row.command.node == node) else {
                     continue;
                 };
                 let mut track = row.command.track();
-                if track.take(*step, at) {
-                    row.command.set_track(track);
-                    changed.push(match step {
-                        Step::Deliver => row.command.clone(),
-                        _ => summary(&row.command),
-                    });
+                let takes = |step: &Step| track.take(*step, at);
+                if steps.iter().map(takes).filter(|taken| *taken).count() == 0 {
+                    continue;
                 }
+                row.command.set_track(track);
+                changed.push(match steps.contains(&Step::Deliver) {
+                    true => row.command.clone(),
+                    false => summary(&row.command),
+                });
             }
             changed
         };
