@@ -2,6 +2,7 @@
 
 mod abandoned_calls;
 mod admission;
+mod allowed_plugins;
 mod commands;
 mod config;
 mod delivery;
