@@ -18,10 +18,13 @@ use crate::{
 const MAX_LINES: usize = 1000;
 /// Ids that a line names.
 const MAX_IDS: usize = 10;
-/// Of a node's own words.
-const MAX_TEXT: usize = 512;
-const MAX_NOTE_BYTES: usize = 1024;
-const MAX_ALLOWED: usize = 10_000;
+/// Letters of a node's own words: with what is below, an answer has less than
+/// the 4 MiB that its caller takes.
+const MAX_NAME: usize = 64;
+const MAX_WORD: usize = 16;
+const MAX_REASON: usize = 256;
+const MAX_NOTE_BYTES: usize = 256;
+const MAX_ALLOWED: usize = 2000;
 
 /// What makes two reports one line, in the order of the list.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -76,7 +79,7 @@ impl OperatorApi {
                     line.ids.push(node.id.to_string());
                 }
                 if line.reason.is_empty() {
-                    line.reason = cut(&plugin.reason);
+                    line.reason = cut(&plugin.reason, MAX_REASON);
                 }
             }
         }
@@ -99,7 +102,9 @@ impl OperatorApi {
             .audited(&call, async {
                 let sha256 = named(&request.plugin, &request.sha256)?;
                 if request.note.len() > MAX_NOTE_BYTES {
-                    return Err(Status::invalid_argument("the note is longer than 1 KiB"));
+                    return Err(Status::invalid_argument(
+                        "the note is longer than 256 bytes",
+                    ));
                 }
                 if controller.allow_list.load().len() >= MAX_ALLOWED {
                     return Err(Status::resource_exhausted(format!(
@@ -176,12 +181,12 @@ impl Controller {
 impl Key {
     fn of(plugin: &Plugin) -> Self {
         Self {
-            name: cut(&plugin.name),
-            version: cut(&plugin.version),
+            name: cut(&plugin.name, MAX_NAME),
+            version: cut(&plugin.version, MAX_NAME),
             sha256: plugin.sha256.iter().copied().take(32).collect(),
-            placement: cut(&plugin.placement),
-            state: cut(&plugin.state),
-            trust: cut(&plugin.trust),
+            placement: cut(&plugin.placement, MAX_WORD),
+            state: cut(&plugin.state, MAX_WORD),
+            trust: cut(&plugin.trust, MAX_WORD),
         }
     }
 }
@@ -246,6 +251,6 @@ fn named(plugin: &str, sha256: &[u8]) -> Result<[u8; 32], Status> {
         .map_err(|_| Status::invalid_argument("a SHA-256 has 32 bytes"))
 }
 
-fn cut(text: &str) -> String {
-    text.chars().take(MAX_TEXT).collect()
+fn cut(text: &str, letters: usize) -> String {
+    text.chars().take(letters).collect()
 }

@@ -81,17 +81,27 @@ fn print_scan(scan: &Scan) -> anyhow::Result<()> {
     let mut out = String::new();
     writeln!(out, "{}", plugins.trim_fmt())?;
     for plugin in &scan.plugins {
-        if let (state, Some(reason)) = state(&plugin.state) {
-            let file = plugin
-                .file
-                .as_ref()
-                .map(|file| format!(" ({})", file.display()));
-            writeln!(
-                out,
-                "\n{}{} is {state}: {reason}",
-                plugin.name,
-                file.unwrap_or_default()
-            )?;
+        let file = plugin.file.as_ref();
+        let place = file.map(|file| format!(" ({})", file.display()));
+        let place = place.unwrap_or_default();
+        match state(&plugin.state) {
+            (state, Some(reason)) => {
+                writeln!(out, "\n{}{place} is {state}: {reason}", plugin.name)?;
+            }
+            (_, None) if file.is_some() => {
+                writeln!(
+                    out,
+                    "\n{}{place} is let in, {}: {}",
+                    plugin.name, plugin.trust, plugin.trust_reason
+                )?;
+                writeln!(
+                    out,
+                    "it runs {}: {}",
+                    plugin.placement.as_str(),
+                    plugin.placed_by
+                )?;
+            }
+            (_, None) => {}
         }
     }
     for handler in &scan.handlers {

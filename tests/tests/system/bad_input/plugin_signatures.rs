@@ -99,6 +99,9 @@ async fn under_the_signed_policy_what_a_listed_key_signed_runs_and_nothing_else(
     let hello = find("libhello_plugin.so");
     assert_eq!(hello.trust, "signed", "{hello:#?}");
     assert!(hello.trust_reason.contains("plugins.keys"), "{hello:#?}");
+    let listing = cluster.worker.run(&["plugins", "list"]).await;
+    let reason = format!("is let in, signed: {}", hello.trust_reason);
+    assert!(listing.stdout.contains(&reason), "{listing:#?}");
     let outcome = cluster.run("hello", r#"{"name": "Ada"}"#).await;
     assert_eq!(outcome.state(), CommandState::Succeeded, "{outcome:#?}");
 }
