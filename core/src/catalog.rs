@@ -17,6 +17,8 @@ use aegis_plugin_api::HandlerError;
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use nearest::nearest;
+
 use crate::{
     config::model::{HandlersConfig, PluginsConfig},
     control::{ConfigControl, NodeControl},
@@ -172,7 +174,7 @@ impl Catalog {
             Some(Named::Enabled(handler)) => Lookup::Found(handler),
             Some(Named::Disabled { reason, .. }) => Lookup::Disabled { reason },
             None => Lookup::Unknown {
-                nearest: nearest::nearest(name, self.by_name.keys().map(String::as_str)),
+                nearest: nearest(name, self.by_name.keys().map(String::as_str)),
             },
         }
     }

@@ -15,6 +15,7 @@ mod lifecycle;
 mod loader;
 mod log_filter;
 mod node;
+mod places;
 mod plugins;
 mod process;
 mod section;
@@ -31,6 +32,7 @@ pub(crate) use handlers::is_name;
 pub use loader::Loader;
 pub use log_filter::{MalformedLogFilter, parse_log_filter};
 pub use model::Config;
+pub use places::Places;
 pub use sources::ENVIRONMENT;
 
 #[cfg(test)]

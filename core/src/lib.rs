@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 pub mod dispatch;
 pub mod drain;
+pub mod explain;
 pub mod facts;
 pub mod identity;
 pub mod journal;

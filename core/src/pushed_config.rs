@@ -24,7 +24,7 @@ mod trial;
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, Weak, atomic::AtomicBool},
     time::Duration,
 };
@@ -108,6 +108,20 @@ pub struct ConfigState {
     pub rolled_back_to: String,
     /// The last lines of the log before the failure, oldest first.
     pub log_tail: Vec<String>,
+}
+
+/// The version and the worker's own settings of the pushed config in force, of
+/// a worker that runs or has ended in an orderly way. `None`: there is none.
+///
+/// # Errors
+///
+/// Why it cannot be read.
+pub fn peek(state_dir: &Path) -> Result<Option<(String, WorkerSettings)>, String> {
+    let Some(stored) = Files::peek(state_dir)? else {
+        return Ok(None);
+    };
+    let settings = document::settings(&stored.document).map_err(|error| error.to_string())?;
+    Ok(Some((stored.version, settings)))
 }
 
 impl ConfigState {

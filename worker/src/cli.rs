@@ -3,7 +3,7 @@
 use std::{env, path::PathBuf};
 
 use aegis_core::{
-    config::{Config, ConfigError, Loader},
+    config::{Config, ConfigError, Loader, Places},
     journal::{JournalFilter, MAX_LINES},
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -32,6 +32,18 @@ pub struct Cli {
 pub enum Command {
     /// Read the configuration as a start would, and say everything that is wrong with it.
     CheckConfig,
+    /// Say what would become of a command on this node, and which line of the config decides it.
+    ///
+    /// Exits with 0 if it would run and with 1 if it would not.
+    Explain {
+        /// The command's name, as hello.
+        command: String,
+        /// As if this issuer gave it: the name of their operator token.
+        #[arg(long, value_name = "NAME")]
+        issuer: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
     /// The node's id and key.
     #[command(subcommand)]
     Identity(IdentityCommand),
@@ -225,6 +237,11 @@ pub enum LogFormat {
 impl Settings {
     /// Flags, variables and the file.
     pub fn load(&self) -> Result<Config, ConfigError> {
+        self.load_with_places().map(|(config, _)| config)
+    }
+
+    /// The same, and where each key comes from.
+    pub fn load_with_places(&self) -> Result<(Config, Places), ConfigError> {
         let format = self.log_format.map(|format| match format {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
@@ -270,9 +287,9 @@ impl Settings {
         if let Some(file) = self.config_file() {
             loader = loader.file(file);
         }
-        let mut config = loader.load()?;
+        let (mut config, places) = loader.load_with_places()?;
         config.plugins.off_by_default = built_ins::OFF_BY_DEFAULT.to_vec();
-        Ok(config)
+        Ok((config, places))
     }
 
     /// `None`: flags, variables and defaults alone.

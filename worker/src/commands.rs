@@ -1,6 +1,7 @@
 //! What the worker does besides running.
 
 mod check_config;
+mod explain;
 mod identity;
 mod journal;
 mod new;
@@ -10,6 +11,7 @@ mod release;
 mod signing;
 
 pub use check_config::check_config;
+pub use explain::explain;
 pub use identity::identity_show;
 pub use journal::journal_list;
 pub use new::plugins_new;

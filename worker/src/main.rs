@@ -22,6 +22,11 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         None => run::run(&cli.settings),
         Some(Command::CheckConfig) => commands::check_config(&cli.settings),
+        Some(Command::Explain {
+            command,
+            issuer,
+            output,
+        }) => commands::explain(&cli.settings, command, issuer.as_deref(), output.is_json()),
         Some(Command::Identity(IdentityCommand::Show { output })) => {
             commands::identity_show(&cli.settings, output.is_json())
         }

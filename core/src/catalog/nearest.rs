@@ -1,7 +1,7 @@
 //! What someone who mistyped a name may have meant.
 
 /// The candidate with the fewest edits, if they are few for its length.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     name: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -8,7 +8,7 @@ use std::{
 use toml_edit::Document;
 
 use super::{
-    Config, ConfigError, Fault, Origin, controller, handlers, lifecycle, node, plugins,
+    Config, ConfigError, Fault, Origin, Places, controller, handlers, lifecycle, node, plugins,
     sources::{ENVIRONMENT, Setting, Sources, line_of},
     suggest::nearest,
     telemetry,
@@ -117,6 +117,15 @@ impl Loader {
     /// The file cannot be read, or everything that is wrong with it, with the
     /// flags and with the variables.
     pub fn load(self) -> Result<Config, ConfigError> {
+        self.load_with_places().map(|(config, _)| config)
+    }
+
+    /// The same, and where each key comes from.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_with_places(self) -> Result<(Config, Places), ConfigError> {
         let source_name = self.file.as_ref().map(|path| path.display().to_string());
         let text = match (&self.file, self.text) {
             (Some(path), None) => {
@@ -161,9 +170,9 @@ impl Loader {
         };
         plugins::check(&sources, &config.plugins, &config.node.state_dir);
         unknown_sections(&sources);
-        let mut faults: Vec<Fault> = sources.faults.into_inner();
+        let mut faults: Vec<Fault> = sources.faults.take();
         if faults.is_empty() {
-            return Ok(config);
+            return Ok((config, Places(sources)));
         }
         faults.sort_by(|a, b| a.origin.cmp(&b.origin));
         faults.dedup();

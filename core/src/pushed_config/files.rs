@@ -56,6 +56,23 @@ impl Files {
         Ok(Self { dir })
     }
 
+    /// The config in force, of a worker that runs or has ended in an orderly
+    /// way. Changes nothing, and so may be asked beside it.
+    pub(super) fn peek(state_dir: &Path) -> Result<Option<Stored>, String> {
+        let files = Self {
+            dir: state_dir.join(DIR),
+        };
+        for name in [TRIAL, PENDING, ACTIVE] {
+            let stored = files
+                .read::<Stored>(name)
+                .map_err(|why| format!("{}: {why}", files.dir.join(name).display()))?;
+            if let Some(stored) = stored.filter(Stored::is_whole) {
+                return Ok(Some(stored));
+            }
+        }
+        Ok(None)
+    }
+
     /// The last good config, or why it can't be used.
     pub(super) fn read_active(&self) -> Result<Option<Stored>, String> {
         self.read_stored(ACTIVE)

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use aegis_core::{
     catalog::{Catalog, Scan},
+    config::Config,
     journal::{self, Journal},
     loader::{self, Inspection},
     local::{self, Answer, AskError, Request},
@@ -19,22 +20,27 @@ use crate::{built_ins, cli::Settings};
 
 pub fn plugins_list(settings: &Settings, json: bool) -> anyhow::Result<()> {
     let config = settings.load()?;
-    let crashes = crashes(&config.node.state_dir).unwrap_or_else(|error| {
-        // A list without it is better than none.
-        eprintln!("cannot tell which plugins are in quarantine: {error:#}");
-        BTreeMap::new()
-    });
-    let scan = Catalog::scan(
-        &config.plugins,
-        &config.handlers,
-        &built_ins::grants(),
-        &crashes,
-    );
+    let scan = scan(&config);
     if json {
         print_json(&scan)
     } else {
         print_scan(&scan)
     }
+}
+
+/// What a start would find.
+pub(super) fn scan(config: &Config) -> Scan {
+    let crashes = crashes(&config.node.state_dir).unwrap_or_else(|error| {
+        // A list without it is better than none.
+        eprintln!("cannot tell which plugins are in quarantine: {error:#}");
+        BTreeMap::new()
+    });
+    Catalog::scan(
+        &config.plugins,
+        &config.handlers,
+        &built_ins::grants(),
+        &crashes,
+    )
 }
 
 /// At how many crashes of the worker in a row each plugin ran: asked of the
