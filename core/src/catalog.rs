@@ -155,7 +155,7 @@ impl Catalog {
         for found in found.iter_mut().filter(|found| found.is_active()) {
             let granted = resolve::granted(found, plugins, default_grants);
             if granted.is_ok_and(|granted| granted.is_empty())
-                && let Some(reason) = start::quarantine(&found.info.name, plugins, crashes)
+                && let Some(reason) = start::quarantine(&found.info, plugins, crashes)
             {
                 found.leave_out(PluginState::Quarantined(reason));
             }

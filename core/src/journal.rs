@@ -162,6 +162,8 @@ pub struct Attempt {
     pub effect: Effect,
     /// Whose handler.
     pub plugin: Arc<str>,
+    /// It runs in a process of its own: a crash of the worker is not its fault.
+    pub own_process: bool,
 }
 
 #[derive(Debug)]

@@ -43,6 +43,12 @@ pub trait PluginInstance: Send + Sync + 'static {
     /// on a thread made for blocking.
     fn start_may_block(&self) -> bool;
 
+    /// Whether it runs in a process of its own, so that no crash of the worker is
+    /// its fault.
+    fn has_own_process(&self) -> bool {
+        false
+    }
+
     /// Begins a call. `sink` hears of it until its `complete`, which comes
     /// exactly once if this answers [`Started::Pending`] and never otherwise;
     /// it can come before this returns.

@@ -20,7 +20,8 @@ use crate::{
     loader::{Check, Refusal},
     manifest::HostInterface,
     plugin::{
-        self, Descriptor, Granted, Handler, Hosted, Hosting, Placement, PluginInstance, PluginState,
+        self, Descriptor, Granted, Handler, Hosted, Hosting, Placement, PluginInfo, PluginInstance,
+        PluginState,
     },
 };
 
@@ -101,10 +102,15 @@ pub(super) fn disable_claims(claims: &mut [Claim], found: &[Found]) {
 
 /// Why the plugin is not to run after what became of the worker with it.
 pub(super) fn quarantine(
-    plugin: &str,
+    info: &PluginInfo,
     plugins: &PluginsConfig,
     crashes: &BTreeMap<String, u32>,
 ) -> Option<String> {
+    // Those crashes were of another placement: in its own it takes nobody along.
+    if info.placement == Placement::Process {
+        return None;
+    }
+    let plugin = info.name.as_str();
     let limit = plugins.quarantine_after;
     let crashes = *crashes.get(plugin)?;
     (limit > 0 && crashes >= limit).then(|| {
@@ -159,7 +165,7 @@ fn start_one(
         resolve::granted(found, &options.plugins, &options.default_grants).map_err(failed)?;
     // Without those that control the node it would be out of reach.
     if granted.is_empty()
-        && let Some(reason) = quarantine(&id, &options.plugins, &options.crashes)
+        && let Some(reason) = quarantine(&found.info, &options.plugins, &options.crashes)
     {
         return Err(PluginState::Quarantined(reason));
     }

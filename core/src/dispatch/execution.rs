@@ -228,6 +228,7 @@ impl Execution {
             at: started_at,
             effect: self.target.effect,
             plugin: Arc::clone(&self.lane.plugin),
+            own_process: self.target.instance.has_own_process(),
         };
         let execution = Arc::clone(self);
         let at_once = self.shared.journal.attempt(command.id, &attempt, move || {

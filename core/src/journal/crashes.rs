@@ -4,7 +4,8 @@
 //! A plugin runs while one of its handlers has begun and not ended, and while
 //! it is being started. Only crashes in a row count: a life that ended as it was
 //! told to forgives all plugins, and a crash forgives those that did not run. A
-//! crash of the whole machine counts for nobody.
+//! crash of the whole machine counts for nobody, and no crash counts for a plugin
+//! in a process of its own.
 
 use std::collections::BTreeSet;
 

@@ -63,6 +63,7 @@ fn attempt(number: u32, plugin: &str) -> Attempt {
         at: UNIX_EPOCH + Duration::from_secs(1),
         effect: Effect::Idempotent,
         plugin: plugin.into(),
+        own_process: false,
     }
 }
 
@@ -223,6 +224,24 @@ async fn what_is_remembered_on_disk_is_bounded_and_never_what_is_not_acknowledge
     assert_eq!(journal.accept(&command(0), false), Acceptance::New);
     assert_eq!(journal.accept(&command(49), false), Acceptance::Known);
     assert_eq!(journal.accept(&command(1000), false), Acceptance::Known);
+}
+
+#[test]
+fn no_crash_counts_for_a_plugin_in_a_process_of_its_own() {
+    let place = Place::new();
+    let (journal, _) = place.open();
+    for (n, own_process) in [(0, true), (1, false)] {
+        journal.accept(&command(n), false);
+        let attempt = Attempt {
+            own_process,
+            ..attempt(1, if own_process { "own" } else { "shared" })
+        };
+        begin(&journal, command(n).id, &attempt);
+    }
+    drop(journal);
+    let (_, recovery) = place.open();
+    let counted: Vec<_> = recovery.crashes.into_iter().collect();
+    assert_eq!(counted, [("shared".to_owned(), 1)]);
 }
 
 #[test]

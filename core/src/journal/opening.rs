@@ -310,6 +310,7 @@ fn counted(
         .iter()
         .filter(|stored| stored.outcome.is_none() && stored.life == record.lives)
         .filter_map(|stored| stored.attempt.as_ref())
+        .filter(|attempt| !attempt.own_process)
         .map(|attempt| attempt.plugin.to_string())
         .collect();
     let starting = disk.note(crashes::STARTING)?;

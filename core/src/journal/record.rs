@@ -52,6 +52,8 @@ pub(super) struct AttemptRecord {
     /// As [`CrashesRecord::lives`] was then.
     #[prost(uint64, tag = "5")]
     pub(super) life: u64,
+    #[prost(bool, tag = "6")]
+    own_process: bool,
 }
 
 /// An outcome that was not acknowledged yet.
@@ -165,6 +167,7 @@ impl AttemptRecord {
             started_at: Some(attempt.at.into()),
             effect: effect_number(attempt.effect),
             plugin: attempt.plugin.to_string(),
+            own_process: attempt.own_process,
         }
     }
 }
@@ -180,6 +183,7 @@ impl From<AttemptRecord> for Attempt {
             // What cannot be read is treated with the most care.
             effect: effect(record.effect),
             plugin: record.plugin.into(),
+            own_process: record.own_process,
         }
     }
 }

@@ -422,6 +422,7 @@ impl Node {
                 at: SystemTime::now(),
                 effect: effect(&command.name),
                 plugin: "fake".into(),
+                own_process: false,
             });
             Recovered { command, attempt }
         });
