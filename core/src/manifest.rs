@@ -93,7 +93,7 @@ pub fn decode(text: &[u8]) -> Result<Manifest, Refusal> {
 /// # Errors
 ///
 /// The first check from [`Check::Declarations`] to [`Check::Abi`] that fails.
-/// [`check_panic`] is apart.
+/// `check_panic` is apart.
 pub fn check(manifest: &Manifest) -> Result<(), Refusal> {
     check_each(manifest)
         .into_iter()
