@@ -148,10 +148,18 @@ impl Worker {
         }
     }
 
-    /// The config file that it is given.
+    /// The config file that it is given. Where that does not say it, plugins run
+    /// in the worker's process: tests of other placements say so.
     pub fn config_file(&self) -> PathBuf {
+        const PLUGINS: &str = "[plugins]\n";
+        const IN_PROCESS: &str = "[plugins]\ndefault_placement = \"in-process\"\n";
         let path = self.home.path().join("worker.toml");
-        fs::write(&path, &self.config).expect("the directory is ours");
+        let config = match &self.config {
+            config if config.contains("default_placement") => config.clone(),
+            config if config.contains(PLUGINS) => config.replacen(PLUGINS, IN_PROCESS, 1),
+            config => format!("{config}\n{IN_PROCESS}"),
+        };
+        fs::write(&path, config).expect("the directory is ours");
         path
     }
 

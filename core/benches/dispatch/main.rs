@@ -29,8 +29,8 @@ use aegis_core::{
     journal::{Journal, JournalReader, JournalUpdate},
     log_tail::LogTail,
     plugin::{
-        Call, CallId, CallSink, Completion, Handler, HandlerInfo, Handlers, Lookup, PluginInstance,
-        Started,
+        Call, CallId, CallSink, Completion, Handler, HandlerInfo, Handlers, Lookup, Placement,
+        PluginInstance, Started,
     },
     policy::Policy,
     pushed_config::{PushedConfig, PushedConfigOptions},
@@ -257,6 +257,7 @@ fn catalog(plugins: &Path, state: &Path) -> Arc<Catalog> {
     let catalog = Catalog::load(CatalogOptions {
         plugins: PluginsConfig {
             dirs: vec![plugins.to_owned()],
+            default_placement: Some(Placement::InProcess),
             ..PluginsConfig::default()
         },
         handlers: HandlersConfig::default(),

@@ -19,7 +19,7 @@ use aegis_core::{
         RejectedConfig, ShutdownRequest,
     },
     plugin::{
-        Call, CallId, CallSink, Completion, Handler, Lookup, PluginInfo, PluginInstance,
+        Call, CallId, CallSink, Completion, Handler, Lookup, Placement, PluginInfo, PluginInstance,
         PluginState, Started,
     },
 };
@@ -44,6 +44,7 @@ impl World {
         }
         let plugins = PluginsConfig {
             dirs: vec![directory.path().join("plugins")],
+            default_placement: Some(Placement::InProcess),
             ..PluginsConfig::default()
         };
         Self {
