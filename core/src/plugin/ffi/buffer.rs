@@ -51,11 +51,14 @@ pub(super) fn give(bytes: Vec<u8>) -> AegisBuffer {
     if bytes.is_empty() {
         return AegisBuffer::EMPTY;
     }
-    let bytes = Box::leak(bytes.into_boxed_slice());
+    let len = bytes.len();
+    // One pointer for both: making a `&mut` for the owner would end what a
+    // pointer made before it may read.
+    let bytes = Box::into_raw(bytes.into_boxed_slice()).cast::<u8>();
     AegisBuffer {
-        data: bytes.as_ptr(),
-        len: bytes.len(),
-        owner: ptr::from_mut(bytes).cast::<c_void>(),
+        data: bytes.cast_const(),
+        len,
+        owner: bytes.cast::<c_void>(),
         release: Some(release),
     }
 }
