@@ -2,6 +2,8 @@
 //! beside a new plugin, which then builds wherever Rust does and speaks the ABI
 //! of exactly this worker.
 
+#![forbid(unsafe_code)]
+
 use std::{
     env,
     error::Error,
