@@ -263,9 +263,9 @@ impl Journal {
         at_once
     }
 
-    /// Tells that the handler begins.
+    /// Tells that the handler begins. What an earlier attempt told is forgotten.
     pub fn running(&self, id: CommandId, started_at: SystemTime, attempt: u32) {
-        self.change(id, |entry, _| entry.running = Some((started_at, attempt)));
+        self.change(id, |entry, _| entry.begin(started_at, attempt));
     }
 
     /// Keeps the newest progress.

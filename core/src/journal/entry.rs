@@ -156,6 +156,14 @@ impl Entry {
         self.content.bytes() + self.output.len() + outcome
     }
 
+    /// As in a controller, each attempt begins its progress and output anew.
+    pub(super) fn begin(&mut self, started_at: SystemTime, attempt: u32) {
+        self.running = Some((started_at, attempt));
+        self.progress = None;
+        self.output.clear();
+        self.output_cut = 0;
+    }
+
     pub(super) fn set_progress(&mut self, permille: u32, note: &str) {
         let mut end = note.len().min(NOTE_BYTES);
         while !note.is_char_boundary(end) {

@@ -83,7 +83,9 @@ struct Told {
     /// Which attempt; 0 for none.
     running: u32,
     progressed: u64,
+    /// Bytes of the output of this attempt; 0 where none was told of.
     output: u64,
+    output_of: u32,
     finished: bool,
 }
 
@@ -182,6 +184,7 @@ impl Told {
                 entry: entry.accepted,
                 deliveries: entry.deliveries,
                 output: if same { self.output } else { 0 },
+                output_of: if same { self.output_of } else { 0 },
                 ..Self::default()
             };
         }
@@ -192,10 +195,15 @@ impl Told {
                 return None;
             }
             let outcome = Arc::clone(outcome);
-            if entry.ended > born
-                && let Some(output) = self.next_output(id, entry)
-            {
-                return Some(output);
+            if entry.ended > born {
+                // Or its output would be taken for that of the attempt before.
+                let last = entry.running.filter(|_| self.output_of > 0);
+                if let Some(running) = last.and_then(|last| self.next_attempt(id, last)) {
+                    return Some(running);
+                }
+                if let Some(output) = self.next_output(id, entry) {
+                    return Some(output);
+                }
             }
             self.finished = true;
             entry.told = true;
@@ -205,15 +213,8 @@ impl Told {
             self.accepted = true;
             return Some(JournalUpdate::Accepted { id });
         }
-        if let Some((started_at, attempt)) = entry.running
-            && self.running != attempt
-        {
-            self.running = attempt;
-            return Some(JournalUpdate::Running {
-                id,
-                started_at,
-                attempt,
-            });
+        if let Some(running) = entry.running.and_then(|last| self.next_attempt(id, last)) {
+            return Some(running);
         }
         if let Some((permille, note)) = entry
             .progress
@@ -228,6 +229,27 @@ impl Told {
             });
         }
         self.next_output(id, entry)
+    }
+
+    /// Each attempt begins its output anew.
+    fn next_attempt(
+        &mut self,
+        id: CommandId,
+        (started_at, attempt): (SystemTime, u32),
+    ) -> Option<JournalUpdate> {
+        if self.running == attempt {
+            return None;
+        }
+        self.running = attempt;
+        if self.output_of != attempt {
+            self.output_of = attempt;
+            self.output = 0;
+        }
+        Some(JournalUpdate::Running {
+            id,
+            started_at,
+            attempt,
+        })
     }
 
     fn next_output(&mut self, id: CommandId, entry: &Entry) -> Option<JournalUpdate> {

@@ -112,6 +112,50 @@ fn output_beyond_the_limit_is_counted_and_cut() {
 }
 
 #[test]
+fn another_attempt_begins_its_output_anew() {
+    let running = |attempt| JournalUpdate::Running {
+        id: command(1).id,
+        started_at: UNIX_EPOCH,
+        attempt,
+    };
+    let output = |offset, data: &'static [u8]| JournalUpdate::Output {
+        id: command(1).id,
+        offset,
+        data: Bytes::from_static(data),
+    };
+    for ended_before_it_is_told in [false, true] {
+        let journal = Journal::new(4);
+        let mut reader = journal.reader();
+        let id = command(1).id;
+        journal.accept(&command(1), false);
+        journal.running(id, UNIX_EPOCH, 1);
+        journal.progress(id, 10, "a");
+        journal.output(id, b"first");
+        all(&mut reader);
+        journal.running(id, UNIX_EPOCH, 2);
+        journal.output(id, b"two");
+        let mut told = Vec::new();
+        if !ended_before_it_is_told {
+            told = all(&mut reader);
+        }
+        let outcome = journal.finish(id, succeeded()).expect("its first end");
+        assert_eq!(
+            (outcome.output.as_ref(), outcome.output_cut),
+            (&b"two"[..], 0)
+        );
+        told.extend(all(&mut reader));
+        assert_eq!(
+            told,
+            [
+                running(2),
+                output(0, b"two"),
+                JournalUpdate::Finished(outcome)
+            ]
+        );
+    }
+}
+
+#[test]
 fn a_second_end_changes_nothing() {
     let journal = Journal::new(4);
     journal.accept(&command(1), false);
