@@ -48,12 +48,19 @@ impl Controller {
         }
     }
 
-    /// The same for whoever is about to be shown commands. What cannot be
-    /// written now is left to the next sweep.
-    pub(crate) async fn expire_before_reading(&self) {
-        if let Err(error) = self.expire_due().await {
-            self.storage.blame(&error);
-            tracing::warn!(%error, "queued commands that are too late are not expired yet");
+    /// The same for whoever is about to be shown commands, and who may go away
+    /// meanwhile. What cannot be written now is left to the next sweep.
+    pub(crate) async fn expire_before_reading(self: &Arc<Self>) {
+        let controller = Arc::clone(self);
+        let expire = async move {
+            if let Err(error) = controller.expire_due().await {
+                controller.storage.blame(&error);
+                tracing::warn!(%error, "queued commands that are too late are not expired yet");
+            }
+            Ok(())
+        };
+        if let Err(error) = self.to_the_end(expire).await {
+            tracing::error!(%error, "what expires commands ended in the middle of it");
         }
     }
 }
@@ -80,5 +87,80 @@ async fn mark_missing(controller: &Controller, now: Instant) {
                 .event("node-unhealthy", Some(node.id), None, message)
                 .await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, task::Poll};
+
+    use aegis_proto::{CommandId, GroupId, NodeId};
+
+    use super::*;
+    use crate::{
+        Config,
+        store::{CommandRecord, Commands, Log, NewAudit, SqliteStore, Submission},
+    };
+
+    fn late() -> Submission {
+        let (id, group) = (time::new_id(), GroupId::from_uuid(time::new_id()));
+        let node = NodeId::from_uuid(time::new_id());
+        let queued = CommandRecord::queued(
+            CommandId::from_uuid(id),
+            group,
+            node,
+            "work".into(),
+            Vec::new(),
+            "operator".into(),
+        );
+        Submission {
+            request_id: None,
+            digest: [0; 32],
+            group,
+            commands: vec![CommandRecord {
+                start_by: Some(1),
+                ..queued
+            }],
+            superseded: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_expiry_is_told_where_whoever_looked_went_away() {
+        const LOOKS: u32 = 24;
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite://{}/x.db", folder.path().display());
+        let store = SqliteStore::open(&url).await.expect("a file");
+        let controller = Controller::new(Arc::new(store.clone()), Config::default().settings)
+            .await
+            .expect("a store");
+        for polls in 1..=LOOKS {
+            let audit = NewAudit {
+                at: 0,
+                operator: "operator".into(),
+                action: "SubmitCommand",
+                detail: "{}".into(),
+                result: "ok",
+            };
+            let submitted = store.submit(Arc::new(late()), audit).await;
+            submitted.expect("room");
+            let mut look = Box::pin(controller.expire_before_reading());
+            let mut left = polls;
+            poll_fn(|cx| {
+                left -= 1;
+                match look.as_mut().poll(cx) {
+                    Poll::Pending if left > 0 => Poll::Pending,
+                    _ => Poll::Ready(()),
+                }
+            })
+            .await;
+            drop(look);
+            controller.expire_before_reading().await;
+        }
+        controller.tasks.close();
+        controller.tasks.wait().await;
+        let events = store.events(0, 1000, None).await.expect("events");
+        let ended = events.iter().filter(|it| it.kind == "command-ended");
+        assert_eq!(ended.count(), LOOKS as usize);
     }
 }
