@@ -9,7 +9,7 @@ use aegis_proto::{
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::Session;
+use super::{Session, reconcile::may_be_lost};
 use crate::{
     allow_list::NotAllowed,
     cluster::{FIXED, decode_push},
@@ -116,11 +116,19 @@ impl Session {
     /// Ends a command that this node may not be sent any more: its plugin, or
     /// what operators say of that, has changed since the command was given.
     async fn refuse(&mut self, command: &CommandRecord, why: &NotAllowed) -> Result<(), Status> {
-        let (state, error) = if command.state < CommandState::Accepted {
-            (FinalState::Rejected, why.error("not sent"))
-        } else {
+        let lost_its_journal = || {
+            let record = self.node.record();
+            let hello = record.facts.as_ref();
+            hello.is_some_and(|hello| may_be_lost(command, hello))
+        };
+        let (state, error) = if command.state >= CommandState::Accepted {
             let lost = "its worker lost it after it was accepted, and it is not sent again";
             (FinalState::Unknown, why.error(lost))
+        } else if command.delivery > 1 && lost_its_journal() {
+            let lost = "its worker lost its journal after it was sent, and it is not sent again";
+            (FinalState::Unknown, why.error(lost))
+        } else {
+            (FinalState::Rejected, why.error("not sent"))
         };
         self.controller.derive(command, state, Some(error)).await?;
         Ok(())

@@ -1,7 +1,10 @@
 //! What becomes of the commands that a node was sent before, once it has said
 //! which it holds.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime},
+};
 
 use aegis_proto::{
     CommandId, error_code,
@@ -14,6 +17,7 @@ use crate::{
     command::{FinalState, Step},
     outcome,
     store::CommandRecord,
+    time,
 };
 
 /// Commands that are sent again in one go.
@@ -75,7 +79,7 @@ fn judge(command: &CommandRecord, held: bool, hello: &Hello) -> Verdict {
     }
     let accepted = command.state >= CommandState::Accepted;
     if command.cancel_requested {
-        return if accepted {
+        return if accepted || may_be_lost(command, hello) {
             let message = "its node has lost it, and it was to be cancelled: it is not sent again";
             let error = outcome::unknown(error_code::WORKER_LOST, message);
             Verdict::Over(FinalState::Unknown, Box::new(error))
@@ -90,6 +94,20 @@ fn judge(command: &CommandRecord, held: bool, hello: &Hello) -> Verdict {
         return Verdict::Over(FinalState::Unknown, Box::new(error));
     }
     Verdict::SendAgain
+}
+
+/// How far the clocks of node and controller may be apart.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
+
+/// Whether the node may have taken and run it, of all it has told us, before it
+/// lost its journal.
+pub(super) fn may_be_lost(command: &CommandRecord, hello: &Hello) -> bool {
+    let lost = hello.journal_lost_at;
+    let Some(lost) = lost.and_then(|at| SystemTime::try_from(at).ok()) else {
+        return false;
+    };
+    let latest = time::millis(lost).saturating_add(time::duration_millis(CLOCKS_DIFFER));
+    command.delivered_at.is_some_and(|at| at <= latest)
 }
 
 fn may_run_again(command: &CommandRecord, hello: &Hello) -> bool {
@@ -154,6 +172,30 @@ mod tests {
             Just(Some(Effect::AtMostOnce)),
             Just(Some(Effect::Resumable)),
         ]
+    }
+
+    #[test]
+    fn what_went_with_a_journal_is_not_said_to_be_cancelled() {
+        let lost_at = |at| Hello {
+            journal_lost_at: Some(time::timestamp(at)),
+            ..hello(None)
+        };
+        let delivered = CommandRecord {
+            delivered_at: Some(1_000_000),
+            ..command(CommandState::Delivered, true)
+        };
+        for (hello, end) in [
+            (lost_at(2_000_000), FinalState::Unknown),
+            (lost_at(900_000), FinalState::Unknown),
+            (lost_at(600_000), FinalState::Cancelled),
+            (hello(None), FinalState::Cancelled),
+        ] {
+            let verdict = judge(&delivered, false, &hello);
+            assert!(
+                matches!(verdict, Verdict::Over(as_, _) if as_ == end),
+                "{hello:?}"
+            );
+        }
     }
 
     proptest! {
