@@ -128,6 +128,48 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whoever_goes_away_midway_leaves_all_or_nothing_and_holds_up_nobody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = connections(&folder).await;
+        for polls in 0..24 {
+            let pair = async {
+                let begun = if polls % 2 == 0 {
+                    durable(&write).await
+                } else {
+                    relaxed(&write).await
+                };
+                let mut tx = begun.expect("an open file");
+                insert(&mut tx, 2 * polls).await.expect("it is new");
+                insert(&mut tx, 2 * polls + 1).await.expect("it is new");
+                tx.commit().await.expect("room");
+            };
+            let mut pair = Box::pin(pair);
+            // It is left at another of its awaits each time.
+            let mut left = polls;
+            std::future::poll_fn(|cx| {
+                let ready = pair.as_mut().poll(cx).is_ready();
+                left -= 1;
+                if ready || left < 0 {
+                    std::task::Poll::Ready(())
+                } else {
+                    std::task::Poll::Pending
+                }
+            })
+            .await;
+            drop(pair);
+            let mut tx = durable(&write).await.expect("an open file");
+            insert(&mut tx, -1 - polls).await.expect("it is new");
+            tx.commit().await.expect("room");
+        }
+        let found = all(&write).await;
+        for polls in 0..24 {
+            assert!(found.contains(&(-1 - polls)), "{polls}");
+            let pair = [2 * polls, 2 * polls + 1].map(|n| found.contains(&n));
+            assert_eq!(pair[0], pair[1], "{polls}");
+        }
+    }
+
+    #[tokio::test]
     async fn each_kind_sets_how_it_is_synchronised() {
         let folder = tempfile::tempdir().expect("a folder");
         let write = connections(&folder).await;
