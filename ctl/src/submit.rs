@@ -10,13 +10,15 @@ use crate::connection::{CallError, Connection};
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Submits. The request gets an id of its own, by which the controller knows a
-/// repetition for one.
+/// Submits. A request without an id gets one of its own, by which the controller
+/// knows a repetition for one.
 pub async fn submit(
     connection: &Connection,
     mut request: SubmitCommandRequest,
 ) -> Result<SubmitCommandResponse, CallError> {
-    request.request_id = Uuid::now_v7().to_string();
+    if request.request_id.is_empty() {
+        request.request_id = Uuid::now_v7().to_string();
+    }
     let mut attempt = 1;
     loop {
         let answer = connection

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aegis_proto::operator::v1::{NodeView, SubmitCommandRequest};
 use chrono::Utc;
 use clap::Args;
+use uuid::Uuid;
 
 use super::{
     Global,
@@ -46,6 +47,9 @@ pub struct Arguments {
     /// Do not start it before this: a duration from now or an RFC 3339 time
     #[arg(long, value_name = "WHEN", value_parser = Moment::parse)]
     not_before: Option<Moment>,
+    /// An id of your own: repeated with it, the same command is not submitted again but come back to
+    #[arg(long, value_name = "UUID")]
+    request_id: Option<Uuid>,
     /// Return once it is submitted
     #[arg(short, long)]
     detach: bool,
@@ -57,6 +61,7 @@ pub struct Arguments {
 impl Arguments {
     /// Runs it.
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
+        self.can_be_repeated()?;
         let (target, rest) = self.selector.split(self.arguments)?;
         let (command, json) = command_and_json(rest)?;
         let source = Source::read(json.as_deref(), self.args)?;
@@ -75,6 +80,9 @@ impl Arguments {
             not_before: self.not_before.map(|it| timestamp(it.resolve(now))),
             start_by: self.start_by.map(|it| timestamp(it.resolve(now))),
             timeout: self.timeout.map(duration),
+            request_id: self
+                .request_id
+                .map_or_else(String::new, |id| id.to_string()),
             ..Default::default()
         };
         let submitted = submit(&connection, request).await?;
@@ -87,6 +95,19 @@ impl Arguments {
         };
         show(global, &list)?;
         Ok(exit_of(&list))
+    }
+
+    /// A time that is told from now is another one at each repetition.
+    fn can_be_repeated(&self) -> Result<(), Failure> {
+        let times = [self.start_by, self.not_before];
+        let from_now = times.iter().flatten().any(|it| matches!(it, Moment::In(_)));
+        if self.request_id.is_some() && from_now {
+            return Err(Failure::usage(
+                "with --request-id, --start-by and --not-before take a time and not a duration",
+            )
+            .next("Write it as in 2026-01-31T18:00:00Z, the same at each repetition."));
+        }
+        Ok(())
     }
 }
 

@@ -47,6 +47,26 @@ async fn a_run_streams_progress_and_output_and_prints_the_response() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_id_of_ones_own_is_sent_and_takes_no_time_from_now() {
+    const ID: &str = "01a20a52-b359-711d-ae48-7dd672f881dd";
+    let fake = Fake::start(two_nodes()).await;
+    let operator = Operator::of(&fake);
+    let run = ["run", "0192", "hello", "{}", "--unchecked", "--detach"];
+    let ran = operator
+        .run(&[&run[..], &["--request-id", ID, "--start-by", "10m"]].concat())
+        .await;
+    assert_eq!(ran.code, 2, "{ran:?}");
+    let time = ["--start-by", "2126-01-31T18:00:00Z"];
+    let ran = operator
+        .run(&[&run[..], &["--request-id", ID], &time].concat())
+        .await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let submitted = fake.submitted();
+    let ids: Vec<_> = submitted.iter().map(|it| it.request_id.as_str()).collect();
+    assert_eq!(ids, [ID]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn arguments_have_the_types_of_the_schema() {
     let fake = Fake::start(script(vec![vec![
         succeeded(ALPHA, "{}"),
