@@ -26,7 +26,8 @@ pub(crate) struct ActiveCommand {
     /// From its start.
     pub(crate) timeout: Duration,
     pub(crate) runs_while_draining: bool,
-    /// It was interrupted by the end of the process that ran it and begins anew: it is old work, and no drain keeps it out.
+    /// It was interrupted by the end of the process that ran it and begins anew:
+    /// it is old work, and no drain keeps it out.
     pub(crate) resumed: bool,
 }
 

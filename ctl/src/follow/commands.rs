@@ -30,7 +30,7 @@ pub enum Update<'a> {
     /// So many bytes of its output are missing before the next part: they were
     /// not kept.
     Gap(&'a Command, u64),
-    /// Its handler was begun again, after its worker ended: so is its output.
+    /// Its handler was begun again, after what ran it ended: so is its output.
     Attempt(&'a Command, u32),
 }
 

@@ -68,7 +68,7 @@ impl Follower {
             }
             Update::Attempt(command, attempt) => {
                 self.note(&format!(
-                    "note: attempt {attempt} of {} begins; the worker ended during the one before",
+                    "note: attempt {attempt} of {} begins; what ran the one before ended in the middle of it",
                     self.label(command)
                 ));
                 Ok(())

@@ -1,6 +1,6 @@
 //! How a command ends that need not have run, where a crash, of the worker or of
-//! the process that ran it, may have interrupted an earlier run of it: what says that it did not run must then
-//! not be said.
+//! the process that ran it, may have interrupted an earlier run of it: what says
+//! that it did not run must then not be said.
 
 use std::time::SystemTime;
 
