@@ -50,8 +50,11 @@ pub struct CatalogOptions {
     pub crashes: BTreeMap<String, u32>,
     /// Told which plugin file is about to be started, and `None` after the
     /// last, so that the next start knows which one took the worker with it.
-    pub starting: Box<dyn Fn(Option<&str>) + Send + Sync>,
+    pub starting: Box<Starting>,
 }
+
+/// Hears which plugin is about to be started, and `None` after the last.
+pub type Starting = dyn Fn(Option<&str>) + Send + Sync;
 
 /// What plugins learn of the node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
