@@ -8,6 +8,7 @@ mod start;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -23,8 +24,8 @@ use crate::{
     config::model::{HandlersConfig, PluginsConfig},
     control::{ConfigControl, NodeControl},
     plugin::{
-        FaultCounts, Handler, HandlerInfo, Handlers, Hosted, Lookup, PluginInfo, PluginInstance,
-        PluginState,
+        FaultCounts, Handler, HandlerInfo, Handlers, Lookup, PluginHostProgram, PluginInfo,
+        PluginState, Running,
     },
 };
 
@@ -46,6 +47,8 @@ pub struct CatalogOptions {
     pub config_control: Arc<dyn ConfigControl>,
     /// Plugins that this program believes to be linked in.
     pub expected_built_ins: &'static [&'static str],
+    /// What hosts a plugin in a process of its own; `None`: none can be.
+    pub plugin_host: Option<PluginHostProgram>,
     /// At how many crashes of the worker in a row a plugin ran.
     pub crashes: BTreeMap<String, u32>,
     /// Told which plugin file is about to be started, and `None` after the
@@ -109,10 +112,9 @@ enum Named {
     Disabled { info: HandlerInfo, reason: String },
 }
 
-#[derive(Debug)]
 struct Entry {
     info: PluginInfo,
-    hosted: Option<Arc<Hosted>>,
+    hosted: Option<Arc<dyn Running>>,
 }
 
 impl Catalog {
@@ -230,6 +232,13 @@ impl Catalog {
         hosted.reconfigure(config)
     }
 
+    /// Ends the quarantine of a plugin that crashed too often in a process of its
+    /// own. False: it is in none.
+    pub fn release(&self, plugin: &str) -> bool {
+        self.hosted()
+            .any(|(name, hosted)| name == plugin && hosted.release())
+    }
+
     /// How often a plugin panicked since the worker began, and why it does not
     /// run if it does not. `None`: there is none of that name.
     pub(crate) fn condition(&self, plugin: &str) -> Option<(u64, PluginState)> {
@@ -286,10 +295,18 @@ impl Catalog {
             .collect()
     }
 
-    fn hosted(&self) -> impl Iterator<Item = (&str, &Arc<Hosted>)> {
+    fn hosted(&self) -> impl Iterator<Item = (&str, &Arc<dyn Running>)> {
         self.plugins
             .iter()
             .filter_map(|entry| Some((entry.info.name.as_str(), entry.hosted.as_ref()?)))
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("info", &self.info)
+            .finish_non_exhaustive()
     }
 }
 

@@ -27,6 +27,7 @@ pub mod notes;
 pub mod notify;
 pub mod placement;
 pub mod plugin;
+pub mod plugin_host;
 pub mod policy;
 pub mod pushed_config;
 pub mod session;

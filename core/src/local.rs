@@ -53,8 +53,12 @@ pub enum Answer {
     Journal(Listing),
     /// To [`Request::Crashes`].
     Crashes(BTreeMap<String, u32>),
-    /// To [`Request::Release`]: whether there was any crash to forget.
+    /// To [`Request::Release`]: whether there was any crash of the worker to
+    /// forget.
     Released(bool),
+    /// To [`Request::Release`]: it crashed in a process of its own, and is
+    /// started again at once.
+    RunsAgain,
     /// The request was not understood or can't be met.
     Refused {
         /// Why, for a person.

@@ -2,9 +2,11 @@
 
 mod answer;
 mod calls;
+mod child;
 mod faults;
 #[allow(unsafe_code)]
 mod ffi;
+pub(crate) mod frame;
 mod hosted;
 mod interfaces;
 mod log;
@@ -17,10 +19,15 @@ use aegis_plugin_api::{Effect, HandlerError};
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
+pub use child::PluginHostProgram;
+pub(crate) use child::{ChildPlugin, ChildSetup};
 pub use faults::FaultCounts;
-pub(crate) use ffi::{Descriptor, map};
+pub(crate) use ffi::{
+    Descriptor, executable_copy, inherited, log_level, map, map_copy, set_log_number,
+};
 pub(crate) use hosted::{Hosted, Hosting};
-pub(crate) use interfaces::Granted;
+pub(crate) use interfaces::{Granted, HostInterfaces};
+pub(crate) use log::PLUGIN_LOG;
 pub use log::follow_log_level;
 
 use crate::command::{CancelReason, CommandId};
@@ -66,6 +73,24 @@ pub trait PluginInstance: Send + Sync + 'static {
     /// Refuses new calls and waits for the running ones; false if they still
     /// run after `timeout`. May block.
     fn quiesce(&self, timeout: Duration) -> bool;
+}
+
+/// A running plugin as the catalog keeps it, and what it can tell of it.
+pub(crate) trait Running: PluginInstance {
+    /// How it fares.
+    fn state(&self) -> PluginState;
+
+    /// How often it panicked, or crashed in a process of its own, since the
+    /// worker began.
+    fn panics(&self) -> u64;
+
+    /// What it did that it must not.
+    fn faults(&self) -> FaultCounts;
+
+    /// Ends a quarantine that began while the worker ran. False: there is none.
+    fn release(&self) -> bool {
+        false
+    }
 }
 
 /// What a handler is given.

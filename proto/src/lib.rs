@@ -86,6 +86,8 @@ pub mod error_code {
     pub const PLUGIN_NOT_ALLOWED: &str = "plugin-not-allowed";
     /// The plugin broke its contract, as with a response that is no JSON.
     pub const PLUGIN_FAULT: &str = "plugin-fault";
+    /// The process that its plugin runs in ended while the handler ran.
+    pub const PLUGIN_CRASHED: &str = "plugin-crashed";
 }
 
 /// `google.rpc.ErrorInfo` as the controller fills it in.

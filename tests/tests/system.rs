@@ -78,6 +78,13 @@ mod system {
         mod pushed_config;
         mod signals;
     }
+    /// Where plugins run, and what they can do to those around them.
+    mod plugins {
+        mod process_dies;
+        mod process_ends_with_worker;
+        mod process_interfaces;
+        mod process_placement;
+    }
     /// The stream of `aegis.worker.v1`, spoken by hand.
     mod session {
         mod bad_hello;

@@ -10,6 +10,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::built_ins;
 
+/// What the worker starts itself with to host a plugin.
+pub const PLUGIN_HOST: &str = "plugin-host";
+
 /// The node agent: proves who it is to a controller, registers what the node
 /// can do, and runs commands through its plugins. Without a subcommand it runs
 /// until it is told to stop.
@@ -53,6 +56,9 @@ pub enum Command {
     /// The commands of this node and what became of them.
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Serve a plugin to the worker that started this.
+    #[command(name = PLUGIN_HOST, hide = true)]
+    PluginHost,
 }
 
 #[derive(Debug, Subcommand)]

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         Some(Command::Plugins(PluginsCommand::Sign { key, plugin, out })) => {
             commands::plugins_sign(key, plugin, out.as_deref())
         }
+        Some(Command::PluginHost) => return aegis_core::plugin_host::serve(),
         Some(Command::Journal(JournalCommand::List(list))) => {
             commands::journal_list(&cli.settings, list)
         }

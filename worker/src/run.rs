@@ -1,6 +1,9 @@
 //! The worker itself.
 
-use aegis_core::{lifecycle::WorkerLifecycle, log_tail::LogTail, notify::ServiceManager};
+use aegis_core::{
+    lifecycle::WorkerLifecycle, log_tail::LogTail, notify::ServiceManager,
+    plugin::PluginHostProgram,
+};
 use anyhow::{Context, bail};
 use tokio::{
     runtime::Builder,
@@ -8,7 +11,11 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{built_ins, cli::Settings, logging};
+use crate::{
+    built_ins,
+    cli::{PLUGIN_HOST, Settings},
+    logging,
+};
 
 /// The agent waits most of the time; commands bring their own threads. A
 /// second thread keeps heartbeats going while an inline handler runs.
@@ -25,6 +32,9 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     {
         bail!("another TLS provider is installed already");
     }
+    let plugin_host = PluginHostProgram::this()
+        .context("cannot tell where this program is")?
+        .argument(PLUGIN_HOST);
     let runtime = Builder::new_multi_thread()
         .worker_threads(THREADS)
         .thread_name("aegis-worker")
@@ -37,7 +47,8 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
             .expect_built_ins(built_ins::EXPECTED)
             .worker_version(env!("CARGO_PKG_VERSION"))
             .service_manager(ServiceManager::from_env())
-            .log_tail(log_tail);
+            .log_tail(log_tail)
+            .plugin_host(plugin_host);
         for (plugin, grants) in built_ins::grants() {
             builder = builder.built_in_grants(&plugin, grants);
         }

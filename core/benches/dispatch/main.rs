@@ -272,6 +272,7 @@ fn catalog(plugins: &Path, state: &Path) -> Arc<Catalog> {
         node_control: NodeState::new(),
         config_control: pushed,
         expected_built_ins: &["dispatch"],
+        plugin_host: None,
         crashes: BTreeMap::new(),
         starting: Box::new(|_| {}),
     });

@@ -1,5 +1,7 @@
 //! Starts what was found and decided.
 
+mod process;
+
 use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
@@ -9,6 +11,9 @@ use std::{
     thread,
     time::Duration,
 };
+
+use aegis_plugin_api::manifest::Manifest;
+use serde_json::Value;
 
 use super::{
     Catalog, CatalogOptions, Entry, Named,
@@ -21,7 +26,7 @@ use crate::{
     manifest::HostInterface,
     plugin::{
         self, Descriptor, Granted, Handler, Hosted, Hosting, Placement, PluginInfo, PluginInstance,
-        PluginState,
+        PluginState, Running,
     },
 };
 
@@ -35,7 +40,7 @@ pub(super) fn start(
     mut claims: Vec<Claim>,
     options: &CatalogOptions,
 ) -> Catalog {
-    let mut running: HashMap<usize, Arc<Hosted>> = HashMap::new();
+    let mut running: HashMap<usize, Arc<dyn Running>> = HashMap::new();
     let mut noted = false;
     for (index, found) in found.iter_mut().enumerate() {
         if found.is_active() {
@@ -126,7 +131,7 @@ pub(super) fn quarantine(
 fn name_handlers(
     catalog: &mut Catalog,
     mut claims: Vec<Claim>,
-    running: &HashMap<usize, Arc<Hosted>>,
+    running: &HashMap<usize, Arc<dyn Running>>,
 ) {
     claims.sort_by_key(|claim| claim.info.disabled.is_some());
     for claim in claims {
@@ -158,7 +163,7 @@ fn start_one(
     index: usize,
     claims: &mut [Claim],
     options: &CatalogOptions,
-) -> Result<Arc<Hosted>, PluginState> {
+) -> Result<Arc<dyn Running>, PluginState> {
     let id = found.info.name.clone();
     let failed = |refusal: Refusal| PluginState::Failed(refusal.to_string());
     let granted =
@@ -169,16 +174,6 @@ fn start_one(
     {
         return Err(PluginState::Quarantined(reason));
     }
-    if found.info.placement == Placement::Process {
-        return Err(PluginState::Refused(
-            Refusal::new(
-                Check::Placement,
-                "this program cannot start a process for it",
-                format!("set placement = \"in-process\" under [plugins.{id}]"),
-            )
-            .to_string(),
-        ));
-    }
     let state_dir = state_dir(&options.state_dir, &id).map_err(|error| {
         failed(Refusal::new(
             Check::Create,
@@ -186,28 +181,48 @@ fn start_one(
             "see that node.state_dir can be written and is not full",
         ))
     })?;
-    let (descriptor, request_schemas) = open(found, &options.state_dir)?;
-    let claims = claims.iter_mut().filter(|claim| claim.plugin == index);
-    complete_schemas(&id, claims.collect(), descriptor).map_err(failed)?;
     let config = options.plugins.by_name.get(&id);
+    let config = config
+        .map(|config| config.config.clone())
+        .unwrap_or_default();
+    let node = serde_json::to_string(&options.node).unwrap_or_else(|_| "{}".to_owned());
+    // Those that control the node stay within reach in any placement.
+    let limit = if granted.is_empty() {
+        options.plugins.quarantine_after
+    } else {
+        0
+    };
+    let interfaces = Arc::new(Granted {
+        node_control: granted
+            .contains(&HostInterface::NodeControl)
+            .then(|| Arc::clone(&options.node_control)),
+        config: granted
+            .contains(&HostInterface::Config)
+            .then(|| Arc::clone(&options.config_control)),
+    });
+    let claims = claims.iter_mut().filter(|claim| claim.plugin == index);
+    if found.info.placement == Placement::Process {
+        let start = process::Start {
+            config,
+            node,
+            state_dir,
+            interfaces,
+            quarantine_after: limit,
+        };
+        return process::start(found, claims.collect(), options, start);
+    }
+    let (descriptor, request_schemas) = open(found, &options.state_dir)?;
+    complete_schemas(&id, claims.collect(), descriptor).map_err(failed)?;
     Hosted::start(Hosting {
         descriptor,
-        config: config
-            .map(|config| config.config.clone())
-            .unwrap_or_default(),
-        node: serde_json::to_string(&options.node).unwrap_or_else(|_| "{}".to_owned()),
+        config,
+        node,
         state_dir,
-        interfaces: Arc::new(Granted {
-            node_control: granted
-                .contains(&HostInterface::NodeControl)
-                .then(|| Arc::clone(&options.node_control)),
-            config: granted
-                .contains(&HostInterface::Config)
-                .then(|| Arc::clone(&options.config_control)),
-        }),
+        interfaces,
         request_schemas,
         id,
     })
+    .map(|hosted| hosted as Arc<dyn Running>)
     .map_err(|error| {
         let remedy = error
             .help
@@ -217,7 +232,7 @@ fn start_one(
     })
 }
 
-type Opened = (Descriptor, Vec<Option<serde_json::Value>>);
+type Opened = (Descriptor, Vec<Option<Value>>);
 
 /// Maps a file, and lets its bytes go.
 fn open(found: &mut Found, state_dir: &Path) -> Result<Opened, PluginState> {
@@ -238,12 +253,15 @@ fn open(found: &mut Found, state_dir: &Path) -> Result<Opened, PluginState> {
             }
         })?,
     };
-    let schemas = manifest
-        .handlers
-        .iter()
+    Ok((descriptor, request_schemas(manifest)))
+}
+
+/// By handler, as far as the manifest has them.
+fn request_schemas(manifest: &Manifest) -> Vec<Option<Value>> {
+    let handlers = manifest.handlers.iter();
+    handlers
         .map(|handler| handler.request_schema.clone())
-        .collect();
-    Ok((descriptor, schemas))
+        .collect()
 }
 
 /// Asks the plugin for the schemas that its manifest leaves out. On a thread of
@@ -275,12 +293,16 @@ fn complete_schemas(
         .map_err(|_| fail(format!("it did not give its schemas in {SCHEMAS_LIMIT:?}")))?;
     for (claim, schemas) in claims.into_iter().zip(schemas) {
         if let Some((request, response)) = schemas {
-            let info = &mut claim.info;
-            info.request_schema = info.request_schema.take().or(request);
-            info.response_schema = info.response_schema.take().or(response);
+            complete(claim, request, response);
         }
     }
     Ok(())
+}
+
+fn complete(claim: &mut Claim, request: Option<Value>, response: Option<Value>) {
+    let info = &mut claim.info;
+    info.request_schema = info.request_schema.take().or(request);
+    info.response_schema = info.response_schema.take().or(response);
 }
 
 /// `plugins/ID` below the worker's own, for this user alone.

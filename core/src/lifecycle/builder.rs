@@ -21,7 +21,7 @@ use crate::{
     log_tail::LogTail,
     metrics::Listener,
     notify::ServiceManager,
-    plugin::{PluginInfo, PluginState},
+    plugin::{PluginHostProgram, PluginInfo, PluginState},
     pushed_config::{Condition, PluginConfigs, PushedConfig, PushedConfigOptions},
     session::Inventory,
 };
@@ -38,6 +38,7 @@ pub struct WorkerLifecycleBuilder {
     worker_version: String,
     service_manager: ServiceManager,
     log_tail: LogTail,
+    plugin_host: Option<PluginHostProgram>,
 }
 
 impl WorkerLifecycleBuilder {
@@ -49,6 +50,7 @@ impl WorkerLifecycleBuilder {
             worker_version: env!("CARGO_PKG_VERSION").to_owned(),
             service_manager: ServiceManager::default(),
             log_tail: LogTail::default(),
+            plugin_host: None,
         }
     }
 
@@ -94,6 +96,14 @@ impl WorkerLifecycleBuilder {
     #[must_use]
     pub fn log_tail(mut self, log_tail: LogTail) -> Self {
         self.log_tail = log_tail;
+        self
+    }
+
+    /// What hosts a plugin in a process of its own. Without it, `placement =
+    /// "process"` is refused.
+    #[must_use]
+    pub fn plugin_host(mut self, program: PluginHostProgram) -> Self {
+        self.plugin_host = Some(program);
         self
     }
 
@@ -151,6 +161,7 @@ impl WorkerLifecycleBuilder {
             node_control: state.clone(),
             config_control: pushed.clone(),
             expected_built_ins: self.expected_built_ins,
+            plugin_host: self.plugin_host,
             crashes: recovery.crashes,
             starting: Box::new(note_start(journal.clone())),
         })?);
@@ -195,7 +206,7 @@ impl PluginConfigs for Catalog {
             return Condition::default();
         };
         let failure = match state {
-            PluginState::Failed(reason) => Some(reason),
+            PluginState::Failed(reason) | PluginState::Quarantined(reason) => Some(reason),
             _ => None,
         };
         Condition { panics, failure }

@@ -157,7 +157,9 @@ impl Driver {
             }));
         }
         if let Some(door) = door {
-            tasks.spawn(door.serve(node.journal.clone()));
+            let plugins = Arc::clone(&catalog);
+            let release = Arc::new(move |plugin: &str| plugins.release(plugin));
+            tasks.spawn(door.serve(node.journal.clone(), release));
         }
         tasks.spawn(probation::watch(
             pushed.clone(),

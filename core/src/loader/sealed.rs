@@ -71,7 +71,8 @@ impl Sealed {
         Ok(Self { file, path })
     }
 
-    fn named(file: File) -> Self {
+    /// A copy that was made by whoever handed over its descriptor.
+    pub(crate) fn named(file: File) -> Self {
         use std::os::fd::AsRawFd;
 
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));

@@ -31,6 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long nothing is accepted after the system refused to.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// Ends the quarantine of a plugin that crashed in a process of its own. False:
+/// it is in none.
+pub(crate) type Release = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// The bound socket. Its file goes with it.
 #[derive(Debug)]
 pub(crate) struct Door {
@@ -65,7 +69,7 @@ impl Door {
     }
 
     /// Answers for as long as it is awaited. Every connection ends with it.
-    pub(crate) async fn serve(self, journal: Journal) {
+    pub(crate) async fn serve(self, journal: Journal, release: Release) {
         let socket = self.socket.try_clone();
         let socket = match socket.and_then(tokio::net::UnixListener::from_std) {
             Ok(socket) => socket,
@@ -84,9 +88,11 @@ impl Door {
             match accepted {
                 Ok((stream, _)) if connections.len() < CONNECTIONS && is_owner(&stream) => {
                     refused = false;
-                    let (journal, patience) = (journal.clone(), self.patience);
+                    let (journal, release) = (journal.clone(), Arc::clone(&release));
+                    let patience = self.patience;
                     connections.spawn(async move {
-                        let answered = tokio::time::timeout(patience, attend(stream, journal));
+                        let answered =
+                            tokio::time::timeout(patience, attend(stream, journal, release));
                         if let Ok(Err(error)) = answered.await {
                             tracing::debug!(%error, "whoever asked is gone");
                         }
@@ -121,7 +127,7 @@ fn is_owner(stream: &UnixStream) -> bool {
 }
 
 /// One request and its answer.
-async fn attend(stream: UnixStream, journal: Journal) -> io::Result<()> {
+async fn attend(stream: UnixStream, journal: Journal, release: Release) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = Vec::new();
     let most = u64::try_from(REQUEST_BYTES).unwrap_or(u64::MAX);
@@ -130,7 +136,7 @@ async fn attend(stream: UnixStream, journal: Journal) -> io::Result<()> {
         .await?;
     // A long journal takes a while to be put into words.
     let answer = tokio::task::spawn_blocking(move || {
-        let mut text = serde_json::to_vec(&answer(&line, &journal))?;
+        let mut text = serde_json::to_vec(&answer(&line, &journal, &*release))?;
         text.push(b'\n');
         io::Result::Ok(text)
     });
@@ -146,7 +152,7 @@ fn told(answer: Result<Answer, JournalError>) -> Answer {
     })
 }
 
-fn answer(line: &[u8], journal: &Journal) -> Answer {
+fn answer(line: &[u8], journal: &Journal, release: &dyn Fn(&str) -> bool) -> Answer {
     if !line.ends_with(b"\n") {
         let reason = format!("a request is one line of {REQUEST_BYTES} bytes at the most");
         return Answer::Refused { reason };
@@ -154,7 +160,14 @@ fn answer(line: &[u8], journal: &Journal) -> Answer {
     match serde_json::from_slice(line) {
         Ok(Request::Journal { filter, most }) => Answer::Journal(journal.list(filter, most)),
         Ok(Request::Crashes) => told(journal.crashes().map(Answer::Crashes)),
-        Ok(Request::Release { plugin }) => told(journal.forgive(&plugin).map(Answer::Released)),
+        Ok(Request::Release { plugin }) => {
+            let forgiven = journal.forgive(&plugin);
+            if release(&plugin) {
+                Answer::RunsAgain
+            } else {
+                told(forgiven.map(Answer::Released))
+            }
+        }
         Err(error) => Answer::Refused {
             reason: format!("this worker does not understand the request: {error}"),
         },

@@ -26,7 +26,7 @@ impl Served {
         let identity = Arc::new(Identity::open(&dir, None).expect("an identity"));
         let mut door = Door::open(identity).expect("a socket");
         door.patience = patience;
-        let task = tokio::spawn(door.serve(Journal::new(1024)));
+        let task = tokio::spawn(door.serve(Journal::new(1024), Arc::new(|_| false)));
         Self {
             _home: home,
             dir,
@@ -102,7 +102,7 @@ async fn what_an_earlier_process_left_is_replaced_and_is_no_worker() {
     }
     assert!(matches!(asked(), Err(AskError::NotRunning)));
     let door = Door::open(identity).expect("replaced");
-    let task = tokio::spawn(door.serve(Journal::new(1024)));
+    let task = tokio::spawn(door.serve(Journal::new(1024), Arc::new(|_| false)));
     let answer = spawn_blocking({
         let (dir, request) = (home.path().to_owned(), request.clone());
         move || ask(&dir, &request)

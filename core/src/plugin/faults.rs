@@ -1,6 +1,9 @@
 //! What plugins did that they must not, counted.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use serde::Serialize;
 
@@ -13,6 +16,7 @@ pub(super) struct Faults {
     late: AtomicU64,
     forged: AtomicU64,
     after_quiesce: AtomicU64,
+    watcher: OnceLock<fn()>,
 }
 
 /// Completions of one plugin that were ignored, since the worker began.
@@ -36,10 +40,25 @@ impl Faults {
             Stray::Forged => &self.forged,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        self.changed();
     }
 
     pub(super) fn after_quiesce(&self) {
         self.after_quiesce.fetch_add(1, Ordering::Relaxed);
+        self.changed();
+    }
+
+    /// Has `watcher` called whenever there is more to tell of the plugin.
+    pub(super) fn watch(&self, watcher: fn()) {
+        // Whoever came first stays.
+        let _ = self.watcher.set(watcher);
+    }
+
+    /// There is.
+    pub(super) fn changed(&self) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher();
+        }
     }
 
     pub(super) fn counts(&self) -> FaultCounts {

@@ -13,6 +13,7 @@ mod bytes;
 mod checkpoint;
 mod descriptor;
 mod host;
+mod inherited;
 mod instance;
 mod library;
 mod table;
@@ -20,5 +21,8 @@ mod tables;
 
 pub(crate) use descriptor::Descriptor;
 pub(super) use host::{HostContext, PluginSide, set_log_level};
+pub(crate) use host::{log_level, set_log_number};
+pub(crate) use inherited::inherited;
+pub(crate) use instance::cancel_number;
 pub(super) use instance::{Begun, Instance, Request, Seed};
-pub(crate) use library::map;
+pub(crate) use library::{executable_copy, map, map_copy};

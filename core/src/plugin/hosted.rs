@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use serde_json::Value;
 
 use super::{
-    Call, CallId, CallSink, Completion, PluginInstance, PluginState, Started, answer,
+    Call, CallId, CallSink, Completion, PluginInstance, PluginState, Running, Started, answer,
     calls::{Calls, InstanceNumber, Stray, unended},
     faults::{FaultCounts, Faults},
     ffi::{Begun, Descriptor, HostContext, Instance, PluginSide, Request, Seed},
@@ -107,21 +107,9 @@ impl Hosted {
         Ok(hosted)
     }
 
-    /// How it fares.
-    pub(crate) fn state(&self) -> PluginState {
-        self.restart
-            .failure()
-            .map_or(PluginState::Active, PluginState::Failed)
-    }
-
-    /// How often it panicked since the worker began.
-    pub(crate) fn panics(&self) -> u64 {
-        self.restart.panics()
-    }
-
-    /// What it did that it must not.
-    pub(crate) fn faults(&self) -> FaultCounts {
-        self.side.faults.counts()
+    /// Has `watcher` called whenever what it tells as [`Running`] changes.
+    pub(crate) fn on_change(&self, watcher: fn()) {
+        self.side.faults.watch(watcher);
     }
 
     /// Makes an instance on a thread of its own, so that a plugin that never
@@ -300,6 +288,22 @@ impl Hosted {
     }
 }
 
+impl Running for Hosted {
+    fn state(&self) -> PluginState {
+        self.restart
+            .failure()
+            .map_or(PluginState::Active, PluginState::Failed)
+    }
+
+    fn panics(&self) -> u64 {
+        self.restart.panics()
+    }
+
+    fn faults(&self) -> FaultCounts {
+        self.side.faults.counts()
+    }
+}
+
 impl PluginInstance for Hosted {
     fn start_may_block(&self) -> bool {
         self.descriptor.start_may_block()
@@ -375,7 +379,7 @@ impl PluginInstance for Hosted {
     }
 }
 
-fn overloaded() -> HandlerError {
+pub(super) fn overloaded() -> HandlerError {
     HandlerError::new(
         OVERLOADED,
         "the plugin has more calls open than the host can name",

@@ -5,6 +5,9 @@ use tracing::{Level, level_filters::LevelFilter};
 
 use super::ffi;
 
+/// The target of all their lines.
+pub(crate) const PLUGIN_LOG: &str = "aegis_plugin";
+
 const MAX_TEXT_BYTES: usize = 16 * 1024;
 
 /// Lets plugins send what the worker's log takes now. To be called once the
@@ -30,7 +33,7 @@ pub(super) fn emit(
     macro_rules! event {
         ($level:ident) => {
             tracing::event!(
-                target: "aegis_plugin",
+                target: PLUGIN_LOG,
                 Level::$level,
                 plugin,
                 command,

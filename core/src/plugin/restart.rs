@@ -14,14 +14,14 @@ use super::{Call, CallId, Completion, calls::InstanceNumber, ffi::Instance, host
 use crate::command::CommandId;
 
 /// As many panics in a row cost no waiting: the next command runs.
-const FREE_PANICS: u32 = 3;
+pub(super) const FREE_PANICS: u32 = 3;
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// A plugin that held out as long starts anew.
-const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
+pub(super) const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
 /// Calls wait for a restart that is no further off.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-const MAX_PARKED: usize = 1024;
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
+pub(super) const MAX_PARKED: usize = 1024;
 /// How often an old instance that still works is looked after.
 const SLICE: Duration = Duration::from_millis(250);
 /// An old instance that is not quiet after that is left alone for good.
@@ -232,6 +232,8 @@ impl Hosted {
                 state.failure = Some(format!("it panicked, and no thread restarts it: {error}"));
             }
         }
+        drop(state);
+        self.side.faults.changed();
     }
 
     fn replace(&self, old: Arc<Instance>) {
@@ -261,6 +263,7 @@ impl Hosted {
             self.current.store(Some(Arc::clone(instance)));
             mem::take(&mut state.parked)
         };
+        self.side.faults.changed();
         self.catch_up(instance, made_from);
         tracing::info!(
             plugin = self.side.id,
@@ -290,6 +293,7 @@ impl Hosted {
             tracing::error!(plugin = self.side.id, %error, ?delay, "no new instance of the plugin");
             mem::take(&mut state.parked)
         };
+        self.side.faults.changed();
         for parked in parked {
             if let Some(ended) = self.side.calls.withdraw(parked.id) {
                 ended.sink.complete(Completion::Failed(
@@ -320,7 +324,7 @@ impl Hosted {
     }
 }
 
-fn delay(panics: u32) -> Duration {
+pub(super) fn delay(panics: u32) -> Duration {
     let Some(doublings) = panics.checked_sub(FREE_PANICS + 1) else {
         return Duration::ZERO;
     };

@@ -94,6 +94,7 @@ impl World {
             node_control: Arc::clone(&self.node_control) as _,
             config_control: Arc::new(NoConfig),
             expected_built_ins: &[],
+            plugin_host: None,
             crashes: Default::default(),
             starting: Box::new(|_| {}),
         }

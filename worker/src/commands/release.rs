@@ -22,6 +22,9 @@ pub fn plugins_release(settings: &Settings, plugin: &str) -> anyhow::Result<()> 
     };
     let (released, runs) = match local::ask(&state_dir, &request) {
         Ok(Answer::Released(released)) => (released, true),
+        Ok(Answer::RunsAgain) => {
+            return put(&format!("{plugin} is released: it is started again now\n"));
+        }
         Ok(answer) => bail!("the worker answered something else: {answer:?}"),
         Err(AskError::NotRunning) => {
             let (_owned, file) = stopped(&state_dir)?;

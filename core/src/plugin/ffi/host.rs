@@ -64,6 +64,16 @@ pub(crate) fn set_log_level(level: Option<Level>) {
     LOG_LEVEL.store(number, Ordering::Relaxed);
 }
 
+/// The most talkative level that plugins send, as on the ABI.
+pub(crate) fn log_level() -> u32 {
+    LOG_LEVEL.load(Ordering::Relaxed)
+}
+
+/// As [`set_log_level`], by number.
+pub(crate) fn set_log_number(level: u32) {
+    LOG_LEVEL.store(level, Ordering::Relaxed);
+}
+
 /// What all instances of one plugin share.
 pub(crate) struct PluginSide {
     /// The plugin's id.

@@ -278,7 +278,7 @@ impl Drop for Instance {
     }
 }
 
-const fn cancel_number(reason: CancelReason) -> u32 {
+pub(crate) const fn cancel_number(reason: CancelReason) -> u32 {
     match reason {
         CancelReason::Requested => AEGIS_CANCEL_REQUESTED,
         CancelReason::Deadline => AEGIS_CANCEL_DEADLINE,

@@ -2,6 +2,7 @@
 
 use std::{ffi::c_int, fs::File, io, path::Path, ptr};
 
+use aegis_plugin_api::manifest::Manifest;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -22,13 +23,21 @@ const RTLD_NODELETE: c_int = 0x1000;
 ///
 /// [`Check::Load`] or [`Check::Descriptor`].
 pub(crate) fn map(file: &PluginFile, state_dir: &Path) -> Result<Descriptor, Refusal> {
+    let sealed = executable_copy(&file.bytes, state_dir)?;
+    map_copy(sealed, &file.manifest, &file.manifest_text)
+}
+
+/// Maps a copy whose bytes carry this manifest.
+///
+/// # Errors
+///
+/// [`Check::Load`] or [`Check::Descriptor`].
+pub(crate) fn map_copy(
+    sealed: Sealed,
+    manifest: &Manifest,
+    manifest_text: &[u8],
+) -> Result<Descriptor, Refusal> {
     let refuse = |reason: String, remedy: &str| Refusal::new(Check::Load, reason, remedy);
-    let sealed = executable_copy(&file.bytes, state_dir).map_err(|error| {
-        refuse(
-            format!("no executable copy of it can be made: {error}"),
-            "allow memfd execution (vm.memfd_noexec), or put node.state_dir on a file system without noexec",
-        )
-    })?;
     // SAFETY: constructors of the library run now. The operator trusts the
     // file, which the checks of owner, mode and digest have made sure of.
     let library =
@@ -44,24 +53,38 @@ pub(crate) fn map(file: &PluginFile, state_dir: &Path) -> Result<Descriptor, Ref
     // SAFETY: `*const T` is how libloading hands out the address of a symbol,
     // and nothing is read through it here.
     let symbol = unsafe {
-        library.get::<*const aegis_plugin_api::abi::AegisPluginDescriptor>(
-            file.manifest.symbol.as_bytes(),
-        )
+        library
+            .get::<*const aegis_plugin_api::abi::AegisPluginDescriptor>(manifest.symbol.as_bytes())
     };
     let address = symbol.map(|symbol| *symbol).map_err(|error| {
         refuse(
-            format!("its symbol {} is not found: {error}", file.manifest.symbol),
+            format!("its symbol {} is not found: {error}", manifest.symbol),
             "build it again with a current plugin API",
         )
     })?;
     // SAFETY: the symbol is data that stays mapped (RTLD_NODELETE), and the
     // file was checked to hold the head of a descriptor there.
     let descriptor = unsafe { Descriptor::read(address) }?;
-    descriptor.agrees_with(&file.manifest, &file.manifest_text)?;
+    descriptor.agrees_with(manifest, manifest_text)?;
     Ok(descriptor)
 }
 
-fn executable_copy(bytes: &[u8], state_dir: &Path) -> io::Result<Sealed> {
+/// A copy that nothing can change any more and that code may be mapped from.
+///
+/// # Errors
+///
+/// [`Check::Load`].
+pub(crate) fn executable_copy(bytes: &[u8], state_dir: &Path) -> Result<Sealed, Refusal> {
+    copy(bytes, state_dir).map_err(|error| {
+        Refusal::new(
+            Check::Load,
+            format!("no executable copy of it can be made: {error}"),
+            "allow memfd execution (vm.memfd_noexec), or put node.state_dir on a file system without noexec",
+        )
+    })
+}
+
+fn copy(bytes: &[u8], state_dir: &Path) -> io::Result<Sealed> {
     let in_memory = Sealed::in_memory(bytes).and_then(|sealed| {
         probe(sealed.file())?;
         Ok(sealed)
