@@ -93,17 +93,46 @@ fn the_header_is_generated_from_abi_rs() {
     compare(&root().join("include/aegis_plugin.h"), &header);
 }
 
-#[cfg(target_pointer_width = "64")]
-#[test]
-fn no_layout_changes() {
+/// Without alignments at 32 bits, where processors differ in that of a `u64`.
+fn snapshot(layouts: &[Layout]) -> String {
     let mut text = String::new();
-    for (table, size, align, fields) in layouts() {
-        writeln!(text, "{table} size {size} align {align}").expect("a string takes all");
+    for (table, size, align, fields) in layouts {
+        let align = match usize::BITS {
+            64 => format!(" align {align}"),
+            _ => String::new(),
+        };
+        writeln!(text, "{table} size {size}{align}").expect("a string takes all");
         for (field, offset) in fields {
             writeln!(text, "    {offset:>3} {field}").expect("a string takes all");
         }
     }
-    compare(&root().join("tests/layout-64.txt"), &text);
+    text
+}
+
+/// On a machine of 32 bits, such as Miri's, against the snapshot for these.
+#[test]
+fn no_layout_changes() {
+    let name = format!("tests/layout-{}.txt", usize::BITS);
+    compare(&root().join(name), &snapshot(&layouts()));
+}
+
+/// Assertions of what a snapshot says, whatever this machine's own layout.
+fn assertions_of(snapshot: &str) -> String {
+    let mut table = "";
+    let mut text = String::from("#include \"aegis_plugin.h\"\n");
+    for line in snapshot.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (what, is) = match words[..] {
+            [name, "size", size, ..] => {
+                table = name;
+                (format!("sizeof(struct {table})"), size)
+            }
+            [offset, field] => (format!("offsetof(struct {table}, {field})"), offset),
+            _ => panic!("{line:?} is no line of a snapshot"),
+        };
+        writeln!(text, "_Static_assert({what} == {is}, \"{what}\");").expect("a string takes all");
+    }
+    text
 }
 
 /// A source that compiles only if C sees the layouts and constants as Rust does.
@@ -173,18 +202,62 @@ fn c_and_cpp_see_the_same_layouts() {
     let directory = tempfile::tempdir().expect("there is room for a file");
     let c = write_source(directory.path(), "check.c", "#include <stdalign.h>\n");
     let cpp = write_source(directory.path(), "check.cpp", "");
-    let c11 = ["-std=c11", "-pedantic"];
-    let cpp11 = ["-std=c++11"];
     // A machine that builds the workspace has a C compiler; a C++ compiler and
     // clang are tried where they are.
-    compile("cc", &c, &c11);
-    for (compiler, source, arguments) in [
-        ("clang", &c, &c11[..]),
-        ("c++", &cpp, &cpp11[..]),
-        ("clang++", &cpp, &cpp11[..]),
+    for (compiler, source, standards) in [
+        ("cc", &c, ["-std=c11", "-std=c17"]),
+        ("clang", &c, ["-std=c11", "-std=c17"]),
+        ("c++", &cpp, ["-std=c++11", "-std=c++17"]),
+        ("clang++", &cpp, ["-std=c++11", "-std=c++17"]),
     ] {
-        if is_there(compiler) {
-            compile(compiler, source, arguments);
+        if compiler != "cc" && !is_there(compiler) {
+            eprintln!("skipped: there is no {compiler} here");
+            continue;
         }
+        for standard in standards {
+            let pedantic: &[&str] = if source == &c { &["-pedantic"] } else { &[] };
+            compile(compiler, source, &[&[standard], pedantic].concat());
+        }
+    }
+}
+
+/// Layouts do not need a machine, only a compiler that knows it. Nothing of a C
+/// library is included.
+#[test]
+fn other_machines_see_the_layouts_of_their_width() {
+    let directory = tempfile::tempdir().expect("there is room for a file");
+    let source = |width: u32| {
+        let snapshot = fs::read_to_string(root().join(format!("tests/layout-{width}.txt")));
+        let path = directory.path().join(format!("check-{width}.c"));
+        let text = assertions_of(&snapshot.expect("the snapshot"));
+        fs::write(&path, text).expect("the directory can be written to");
+        path
+    };
+    let (narrow, wide) = (source(32), source(64));
+    let freestanding = ["-std=c11", "-ffreestanding"];
+    if cfg!(all(target_arch = "x86_64", target_os = "linux")) && is_there("gcc") {
+        compile("gcc", &narrow, &[&["-m32"], &freestanding[..]].concat());
+    } else {
+        eprintln!("skipped: no gcc for x86 here");
+    }
+    if !is_there("clang") {
+        eprintln!("skipped: there is no clang here");
+        return;
+    }
+    for (target, source) in [
+        ("i686-unknown-linux-gnu", &narrow),
+        ("armv7-unknown-linux-gnueabihf", &narrow),
+        ("x86_64-unknown-linux-musl", &wide),
+        ("aarch64-unknown-linux-gnu", &wide),
+        ("aarch64-apple-darwin", &wide),
+        ("riscv64-unknown-linux-gnu", &wide),
+        ("s390x-unknown-linux-gnu", &wide),
+    ] {
+        let target = format!("--target={target}");
+        compile(
+            "clang",
+            source,
+            &[&[target.as_str()], &freestanding[..]].concat(),
+        );
     }
 }
