@@ -418,6 +418,9 @@ proptest! {
         let journal = Journal::new(150_000);
         let mut reader = journal.reader();
         let mut offsets: HashMap<CommandId, u64> = HashMap::new();
+        // The attempt at which each command is, and of which its reader heard.
+        let mut attempts: HashMap<u128, u32> = HashMap::new();
+        let mut heard: HashMap<CommandId, u32> = HashMap::new();
         let mut first: HashMap<CommandId, Arc<Outcome>> = HashMap::new();
         let mut told: HashMap<CommandId, Arc<Outcome>> = HashMap::new();
         // Each delivery is answered once by a reader, each reuse too.
@@ -433,8 +436,15 @@ proptest! {
                     deliveries += 1;
                 }
                 Step::Reuse(_) => {}
-                Step::Run(id) => journal.running(command(id).id, UNIX_EPOCH, 1),
-                Step::Output(id, len) => journal.output(command(id).id, &vec![1; len]),
+                Step::Run(id) => {
+                    let attempt = attempts.entry(id).or_default();
+                    *attempt += 1;
+                    journal.running(command(id).id, UNIX_EPOCH, *attempt);
+                }
+                Step::Output(id, len) if attempts.contains_key(&id) => {
+                    journal.output(command(id).id, &vec![1; len]);
+                }
+                Step::Output(..) => {}
                 Step::Finish(id) => {
                     if let Some(outcome) = journal.finish(command(id).id, succeeded()) {
                         prop_assert!(first.insert(outcome.id, outcome).is_none());
@@ -447,6 +457,12 @@ proptest! {
                             let next = offsets.entry(id).or_default();
                             prop_assert_eq!(*next, offset);
                             *next += data.len() as u64;
+                        }
+                        // Each attempt begins its output anew.
+                        Some(JournalUpdate::Running { id, attempt, .. }) => {
+                            if heard.insert(id, attempt) != Some(attempt) {
+                                offsets.remove(&id);
+                            }
                         }
                         Some(JournalUpdate::Finished(outcome)) => {
                             if outcome.state == FinalState::Succeeded {
@@ -462,6 +478,7 @@ proptest! {
                 Step::Reconnect => {
                     reader = journal.reader();
                     offsets.clear();
+                    heard.clear();
                     deliveries += journal.held().len();
                 }
                 Step::Acknowledge(id) => {
