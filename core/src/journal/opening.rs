@@ -58,7 +58,6 @@ impl Journal {
     ///
     /// The file cannot be read or written, or another process has it.
     pub fn open(path: &Path, options: JournalOptions) -> Result<(Self, Recovery), JournalError> {
-        let missing = options.expected && !path.exists();
         let (disk, stored, set_aside) = match read(path, options.limits) {
             Ok((disk, stored)) => (disk, stored, None),
             Err(error @ JournalError::Damaged(_)) => {
@@ -74,6 +73,9 @@ impl Journal {
             }
             Err(error) => return Err(error),
         };
+        // A file in which no life of a worker ever began took the place of a
+        // lost one: whatever made it, or looked for it, ended before it said so.
+        let missing = set_aside.is_none() && options.expected && disk.note(CRASHES)?.is_none();
         if missing {
             tracing::error!(
                 journal = %path.display(),

@@ -116,19 +116,30 @@ fn a_damaged_journal_is_set_aside_and_what_was_delivered_before_is_lost() {
 
 #[test]
 fn a_missing_journal_of_a_node_that_had_one_is_a_lost_one() {
-    let place = Place::new();
-    let options = JournalOptions {
-        limits: JournalLimits::default(),
-        expected: true,
-    };
-    let (journal, _) = Journal::open(&place.path(), options).expect("it opens");
-    let redelivered = Command {
-        id: CommandId::from_uuid(Uuid::now_v7()),
-        delivery: 2,
-        ..(*command(1)).clone()
-    };
-    assert_eq!(
-        journal.accept(&Arc::new(redelivered), false),
-        Acceptance::Lost
-    );
+    let looks: [fn(&Place); 2] = [
+        |_| {},
+        // What makes an empty file, and ends before a worker begins with it.
+        |place| drop(Journal::crashes_in(&place.path()).expect("a new file")),
+    ];
+    for look in looks {
+        let place = Place::new();
+        look(&place);
+        let options = JournalOptions {
+            limits: JournalLimits::default(),
+            expected: true,
+        };
+        let (journal, _) = Journal::open(&place.path(), options).expect("it opens");
+        let redelivered = || {
+            Arc::new(Command {
+                id: CommandId::from_uuid(Uuid::now_v7()),
+                delivery: 2,
+                ..(*command(1)).clone()
+            })
+        };
+        assert_eq!(journal.accept(&redelivered(), false), Acceptance::Lost);
+        let lost_at = journal.lost_at();
+        drop(journal);
+        let (journal, _) = Journal::open(&place.path(), options).expect("it opens");
+        assert_eq!(journal.lost_at(), lost_at, "it is lost once");
+    }
 }
