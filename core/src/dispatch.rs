@@ -217,7 +217,7 @@ impl Dispatcher {
     pub async fn shut_down(&self, timeout: Duration) {
         let shared = &self.shared;
         shared.node.end();
-        shared.cancel_waiting(CancelReason::Shutdown, "the worker shut down before it ran");
+        shared.cancel_waiting(CancelReason::Shutdown, "it had not begun");
         if tokio::time::timeout(timeout, shared.all_settled())
             .await
             .is_err()

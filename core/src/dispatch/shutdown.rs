@@ -75,7 +75,7 @@ impl Shared {
     pub(super) async fn end_all(self: &Arc<Self>) {
         let graces = self.limits.cancel_grace + self.limits.abandon_grace;
         while self.unsettled.load(Ordering::Acquire) > 0 {
-            self.cancel_all(CancelReason::Shutdown, "the worker shuts down");
+            self.cancel_all(CancelReason::Shutdown, "");
             let settled = tokio::time::timeout(graces + SHUT_DOWN_SLACK, self.all_settled());
             if settled.await.is_err() {
                 // The timers had their time and more: nothing may keep the
