@@ -460,7 +460,8 @@ proptest! {
                         }
                         // Each attempt begins its output anew.
                         Some(JournalUpdate::Running { id, attempt, .. }) => {
-                            if heard.insert(id, attempt) != Some(attempt) {
+                            let before = heard.insert(id, attempt);
+                            if before != Some(attempt) {
                                 offsets.remove(&id);
                             }
                         }
