@@ -11,6 +11,10 @@ mod catalog;
 mod files;
 #[path = "plugin_host/fixture.rs"]
 mod fixture;
+#[path = "plugin_host/languages.rs"]
+mod languages;
+#[path = "plugin_host/museum.rs"]
+mod museum;
 #[path = "plugin_host/mutation.rs"]
 mod mutation;
 #[path = "plugin_host/signatures.rs"]

@@ -16,6 +16,8 @@ mod host;
 mod inherited;
 mod instance;
 mod library;
+#[cfg(test)]
+mod sizes;
 mod table;
 mod tables;
 

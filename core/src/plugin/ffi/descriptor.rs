@@ -30,7 +30,7 @@ pub(crate) struct Descriptor {
     id: &'static [u8],
     manifest: &'static [u8],
     pub(super) create: Create,
-    get_interface: Option<GetInterface>,
+    pub(super) get_interface: Option<GetInterface>,
 }
 
 impl Descriptor {

@@ -45,7 +45,7 @@ pub(crate) struct Instance {
     quiesce: Option<Quiesce>,
     destroy: Option<Destroy>,
     host: &'static HostContext,
-    quiesced: AtomicBool,
+    pub(super) quiesced: AtomicBool,
 }
 
 // SAFETY: the ABI lets every function of an instance be called from any thread
@@ -127,7 +127,7 @@ impl Instance {
     /// # Safety
     ///
     /// `instance` was filled in by a plugin's `create`.
-    unsafe fn wrap(
+    pub(super) unsafe fn wrap(
         instance: AegisInstance,
         host: &'static HostContext,
     ) -> Result<Self, HandlerError> {
