@@ -27,6 +27,7 @@ use crate::{
         FaultCounts, Handler, HandlerInfo, Handlers, Lookup, PluginHostProgram, PluginInfo,
         PluginState, Running,
     },
+    plugin_metrics::{Collected, PluginMetrics},
 };
 
 /// What a catalog is made from.
@@ -94,6 +95,7 @@ pub struct Catalog {
     /// Handlers that gave way to another of the same name.
     passed_over: Vec<HandlerInfo>,
     plugins: Vec<Entry>,
+    metrics: Arc<PluginMetrics>,
 }
 
 /// What would be served, were the worker to start now.
@@ -159,7 +161,7 @@ impl Catalog {
         let mut claims = resolve::resolve(&mut found, plugins, handlers, default_grants);
         for found in found.iter_mut().filter(|found| found.is_active()) {
             let granted = resolve::granted(found, plugins, default_grants);
-            if granted.is_ok_and(|granted| granted.is_empty())
+            if granted.is_ok_and(|granted| !granted.iter().any(|it| it.controls_node()))
                 && let Some(reason) = start::quarantine(&found.info, plugins, crashes)
             {
                 found.leave_out(PluginState::Quarantined(reason));
@@ -293,6 +295,11 @@ impl Catalog {
         self.hosted()
             .map(|(name, hosted)| (name.to_owned(), hosted.faults()))
             .collect()
+    }
+
+    /// What the plugins count themselves.
+    pub(crate) fn plugin_metrics(&self) -> Collected {
+        self.metrics.collected()
     }
 
     fn hosted(&self) -> impl Iterator<Item = (&str, &Arc<dyn Running>)> {

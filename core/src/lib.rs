@@ -35,8 +35,11 @@ pub mod session;
 pub mod simulation;
 pub mod trust;
 
+mod database;
 mod id_map;
 mod key_pem;
+mod key_values;
 mod kill_point;
+mod plugin_metrics;
 mod unpoisoned;
 mod whole_file;

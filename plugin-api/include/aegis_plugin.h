@@ -157,6 +157,22 @@
 // The longest checkpoint, in bytes.
 #define AEGIS_MAX_CHECKPOINT_BYTES 65536
 
+// The most bytes of a key of `aegis.kv/1`.
+#define AEGIS_KV_MAX_KEY_BYTES 256
+
+// The most bytes of a value of `aegis.kv/1`.
+#define AEGIS_KV_MAX_VALUE_BYTES 65536
+
+// The most keys that a plugin has in `aegis.kv/1`.
+#define AEGIS_KV_MAX_KEYS 4096
+
+// The most bytes that all keys and values of a plugin have in `aegis.kv/1`.
+#define AEGIS_KV_MAX_BYTES 1048576
+
+// The most keys that `list` of `aegis.kv/1` answers with, and how many where it
+// is not told.
+#define AEGIS_KV_MAX_PAGE 256
+
 // A borrowed run of bytes. `data` may be null where `len` is 0. Valid until
 // the function that it was passed to returns, or, in a descriptor, for the
 // life of the process.
@@ -453,5 +469,53 @@ typedef struct AegisCheckpointV1 {
     // `AEGIS_NO_CHECKPOINT` or `AEGIS_UNKNOWN_CALL`. Never blocks.
     uint32_t (*load)(void *host_ctx, uint64_t call_id, struct AegisBuffer *out);
 } AegisCheckpointV1;
+
+// Interface `aegis.kv/1` of a host: values that are the plugin's alone, that
+// survive restarts and updates of plugin and worker, wherever the plugin runs.
+// Grant: `kv`. Keys are texts of 1 to `AEGIS_KV_MAX_KEY_BYTES`, values bytes,
+// in the documents in base64 (RFC 4648, with padding). Each change gives its
+// key a version, a number above 0 that the plugin never sees again. All
+// functions may block while the disk is read or written: not to be called within
+// `start`, nor on a thread that others wait for.
+typedef struct AegisKeyValueV1 {
+    // The size of this struct as the host knows it.
+    uint32_t struct_size;
+    // 0.
+    uint32_t reserved;
+    // `key`. Answers with `value` and `version`; null and 0: there is none.
+    AegisJsonFn get;
+    // `key`, `value`, `expected` (optional: the version that the key has; 0: it
+    // has none). Answers with the new `version`; then it is on disk. Otherwise
+    // nothing has changed: `version-conflict` where another was expected,
+    // `value-too-large`, `kv-full`.
+    AegisJsonFn put;
+    // `key`, `expected` (as above). Answers with `removed`: whether there was
+    // one. Then it is gone from the disk.
+    AegisJsonFn remove;
+    // `prefix`, `after` (a key), `limit` (1 to `AEGIS_KV_MAX_PAGE`), all
+    // optional. Answers with `keys`, objects with `key`, `version` and `bytes`
+    // in the order of the keys' bytes, and with `more`: whether another page
+    // follows `after` the last of them.
+    AegisJsonFn list;
+} AegisKeyValueV1;
+
+// Interface `aegis.metrics/1` of a host: figures at the worker's `/metrics`, as
+// `aegis_plugin_NAME` with the label `plugin`. Grant: `metrics`. Its functions do
+// not wait for anything.
+typedef struct AegisMetricsV1 {
+    // The size of this struct as the host knows it.
+    uint32_t struct_size;
+    // 0.
+    uint32_t reserved;
+    // `name`, `type` (`counter`, `gauge` or `histogram`), `help`, and for a
+    // histogram `buckets` (their upper bounds, ascending, without infinity).
+    // Saying the same again changes nothing. Answers with an empty object.
+    AegisJsonFn declare;
+    // `name`, `labels` (an object of texts; optional), `value` (a number). Adds
+    // to a counter, which takes 0 and more alone; sets a gauge, or adds to it
+    // where `add` is true; tells a histogram of one observation. Answers with an
+    // empty object.
+    AegisJsonFn record;
+} AegisMetricsV1;
 
 #endif  /* AEGIS_PLUGIN_H */

@@ -98,6 +98,18 @@ pub const AEGIS_NO_DEADLINE: u64 = u64::MAX;
 /// The longest checkpoint, in bytes.
 pub const AEGIS_MAX_CHECKPOINT_BYTES: usize = 65536;
 
+/// The most bytes of a key of `aegis.kv/1`.
+pub const AEGIS_KV_MAX_KEY_BYTES: usize = 256;
+/// The most bytes of a value of `aegis.kv/1`.
+pub const AEGIS_KV_MAX_VALUE_BYTES: usize = 65536;
+/// The most keys that a plugin has in `aegis.kv/1`.
+pub const AEGIS_KV_MAX_KEYS: usize = 4096;
+/// The most bytes that all keys and values of a plugin have in `aegis.kv/1`.
+pub const AEGIS_KV_MAX_BYTES: usize = 1048576;
+/// The most keys that `list` of `aegis.kv/1` answers with, and how many where it
+/// is not told.
+pub const AEGIS_KV_MAX_PAGE: usize = 256;
+
 /// A borrowed run of bytes. `data` may be null where `len` is 0. Valid until
 /// the function that it was passed to returns, or, in a descriptor, for the
 /// life of the process.
@@ -454,6 +466,58 @@ pub struct AegisCheckpointV1 {
     >,
 }
 
+/// Interface `aegis.kv/1` of a host: values that are the plugin's alone, that
+/// survive restarts and updates of plugin and worker, wherever the plugin runs.
+/// Grant: `kv`. Keys are texts of 1 to [`AEGIS_KV_MAX_KEY_BYTES`], values bytes,
+/// in the documents in base64 (RFC 4648, with padding). Each change gives its
+/// key a version, a number above 0 that the plugin never sees again. All
+/// functions may block while the disk is read or written: not to be called within
+/// `start`, nor on a thread that others wait for.
+#[repr(C)]
+#[derive(Debug)]
+pub struct AegisKeyValueV1 {
+    /// The size of this struct as the host knows it.
+    pub struct_size: u32,
+    /// 0.
+    pub reserved: u32,
+    /// `key`. Answers with `value` and `version`; null and 0: there is none.
+    pub get: AegisJsonFn,
+    /// `key`, `value`, `expected` (optional: the version that the key has; 0: it
+    /// has none). Answers with the new `version`; then it is on disk. Otherwise
+    /// nothing has changed: `version-conflict` where another was expected,
+    /// `value-too-large`, `kv-full`.
+    pub put: AegisJsonFn,
+    /// `key`, `expected` (as above). Answers with `removed`: whether there was
+    /// one. Then it is gone from the disk.
+    pub remove: AegisJsonFn,
+    /// `prefix`, `after` (a key), `limit` (1 to [`AEGIS_KV_MAX_PAGE`]), all
+    /// optional. Answers with `keys`, objects with `key`, `version` and `bytes`
+    /// in the order of the keys' bytes, and with `more`: whether another page
+    /// follows `after` the last of them.
+    pub list: AegisJsonFn,
+}
+
+/// Interface `aegis.metrics/1` of a host: figures at the worker's `/metrics`, as
+/// `aegis_plugin_NAME` with the label `plugin`. Grant: `metrics`. Its functions do
+/// not wait for anything.
+#[repr(C)]
+#[derive(Debug)]
+pub struct AegisMetricsV1 {
+    /// The size of this struct as the host knows it.
+    pub struct_size: u32,
+    /// 0.
+    pub reserved: u32,
+    /// `name`, `type` (`counter`, `gauge` or `histogram`), `help`, and for a
+    /// histogram `buckets` (their upper bounds, ascending, without infinity).
+    /// Saying the same again changes nothing. Answers with an empty object.
+    pub declare: AegisJsonFn,
+    /// `name`, `labels` (an object of texts; optional), `value` (a number). Adds
+    /// to a counter, which takes 0 and more alone; sets a gauge, or adds to it
+    /// where `add` is true; tells a histogram of one observation. Answers with an
+    /// empty object.
+    pub record: AegisJsonFn,
+}
+
 const _: () = assert!(AEGIS_PLUGIN_MAGIC == u64::from_le_bytes(*b"AEGISPLG"));
 
 // SAFETY: a descriptor holds pointers to static data and functions only, and
@@ -469,5 +533,9 @@ unsafe impl Sync for AegisNodeControlV1 {}
 unsafe impl Sync for AegisConfigV1 {}
 // SAFETY: as above.
 unsafe impl Sync for AegisCheckpointV1 {}
+// SAFETY: as above.
+unsafe impl Sync for AegisKeyValueV1 {}
+// SAFETY: as above.
+unsafe impl Sync for AegisMetricsV1 {}
 // SAFETY: `log_level` points to a value that is only read and written atomically.
 unsafe impl Sync for AegisHostVtable {}

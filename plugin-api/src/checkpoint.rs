@@ -1,10 +1,8 @@
 //! What a resumable handler is given back after a crash.
 
-use std::sync::Arc;
-
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Context, HandlerError, Host, Plugin, abi::AEGIS_MAX_CHECKPOINT_BYTES};
+use crate::{Context, HandlerError, Host, Plugin, abi::AEGIS_MAX_CHECKPOINT_BYTES, host::stopped};
 
 /// The host's interface.
 pub(crate) const INTERFACE: &str = "aegis.checkpoint/1";
@@ -26,14 +24,9 @@ impl<P: Plugin> Context<P> {
     pub async fn checkpoint<T: Serialize>(&self, state: &T) -> Result<(), HandlerError> {
         let document = document(state)?;
         let (host, call) = (self.host().clone(), self.cancellation.facts().id);
-        let instance = Arc::clone(&self.instance);
-        // Of this plugin, whoever polls this: an inline handler's thread is the
-        // host's.
-        let handle = instance.runtime_handle().map_err(|error| {
-            HandlerError::new("no-threads", format!("no thread to keep it on: {error}")).retryable()
-        })?;
-        let saved = handle.spawn_blocking(move || save(&host, call, &document));
-        saved.await.unwrap_or_else(|_| Err(stopped()))
+        self.host()
+            .off_thread(move || save(&host, call, &document))
+            .await
     }
 
     /// The same for blocking handlers: blocks its thread.
@@ -94,8 +87,4 @@ fn save(host: &Host, call: u64, document: &[u8]) -> Result<(), HandlerError> {
     let link = &host.0.link;
     link.with(|port| port.save_checkpoint(call, document))
         .unwrap_or_else(|| Err(stopped()))
-}
-
-fn stopped() -> HandlerError {
-    HandlerError::new("plugin-stopped", "the plugin has already been stopped")
 }

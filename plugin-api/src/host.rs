@@ -1,6 +1,8 @@
 //! The host as a plugin's code sees it, and the interfaces it can grant.
 
 mod config_control;
+mod key_value;
+mod metrics;
 mod node_control;
 
 use std::{fmt, path::Path, path::PathBuf, sync::Arc};
@@ -8,9 +10,11 @@ use std::{fmt, path::Path, path::PathBuf, sync::Arc};
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use config_control::{ConfigControl, CurrentConfig, RejectedConfig};
+pub use key_value::{BlockingKeyValue, Entry, KeyPage, KeyValue, ListedKey};
+pub use metrics::{Counter, Gauge, Histogram, Metrics};
 pub use node_control::{DrainRequest, DrainStatus, InFlight, NodeControl, ShutdownRequest};
 
-use crate::{HandlerError, node::Node, port::Link};
+use crate::{HandlerError, node::Node, port::Link, runtime::LazyRuntime};
 
 /// The worker that a plugin runs in. Cheap to clone; a clone kept beyond the
 /// plugin's end reaches nothing any more.
@@ -22,6 +26,7 @@ pub struct Host(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) plugin: &'static str,
     pub(crate) link: Link,
+    pub(crate) runtime: LazyRuntime,
     pub(crate) node: Node,
     pub(crate) state_dir: PathBuf,
 }
@@ -76,6 +81,19 @@ impl Host {
         }
     }
 
+    /// Runs what blocks on a thread of the plugin's own, whoever polls this: an
+    /// inline handler's thread is the host's.
+    pub(crate) async fn off_thread<R: Send + 'static>(
+        &self,
+        run: impl FnOnce() -> Result<R, HandlerError> + Send + 'static,
+    ) -> Result<R, HandlerError> {
+        let handle = self.0.runtime.handle().map_err(|error| {
+            HandlerError::new("no-threads", format!("no thread to wait on: {error}")).retryable()
+        })?;
+        let ran = handle.spawn_blocking(run);
+        ran.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
     pub(crate) fn grants(&self, id: &str) -> bool {
         self.0.link.with(|port| port.grants(id)).unwrap_or(false)
     }
@@ -96,16 +114,15 @@ impl Interface {
             .0
             .link
             .with(|port| port.call(self.id, function, &request))
-            .unwrap_or_else(|| {
-                Err(HandlerError::new(
-                    "plugin-stopped",
-                    "the plugin has already been stopped",
-                ))
-            })?;
+            .unwrap_or_else(|| Err(stopped()))?;
         serde_json::from_slice(&answer).map_err(|error| {
             HandlerError::new("malformed-answer", format!("{} answer: {error}", self.id))
         })
     }
+}
+
+pub(crate) fn stopped() -> HandlerError {
+    HandlerError::new("plugin-stopped", "the plugin has already been stopped")
 }
 
 /// What is said where a grant is missing.

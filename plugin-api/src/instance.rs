@@ -5,7 +5,7 @@ mod guarded;
 
 use std::{
     collections::HashMap,
-    fmt, io,
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -19,8 +19,6 @@ pub(crate) use birth::{Birth, create};
 use birth::parse_config;
 use guarded::{Guarded, Stage, abandoned};
 
-use tokio::runtime::Handle;
-
 use crate::{
     Cancellation, Context, HandlerError, Host, Plugin,
     call_facts::{CallFacts, TextParts},
@@ -30,14 +28,8 @@ use crate::{
     gate::Gate,
     log,
     panic::guard,
-    runtime::LazyRuntime,
 };
 
-/// How many threads of a plugin block at once, at the most.
-const MAX_BLOCKING_THREADS: usize = 64;
-/// Blocking threads beside those of the blocking handlers, for what async
-/// handlers hand to `tokio::task::spawn_blocking`.
-const SPARE_BLOCKING_THREADS: usize = 4;
 /// How long the end of an instance waits for a question to the host. The host
 /// never blocks for longer.
 const LINK_CLOSES_WITHIN: Duration = Duration::from_secs(5);
@@ -53,7 +45,6 @@ pub(crate) struct Instance<P: Plugin> {
     poisoned: AtomicBool,
     /// The calls that can be cancelled.
     calls: Mutex<HashMap<u64, Cancellation>>,
-    runtime: LazyRuntime,
     stopped: Mutex<bool>,
 }
 
@@ -87,14 +78,7 @@ impl<P: Plugin> Instance<P> {
             .iter()
             .map(|handler| handler.spec().inline && !handler.blocks())
             .collect();
-        let blocking = handlers
-            .iter()
-            .filter(|handler| handler.blocks())
-            .map(|handler| handler.spec().concurrency as usize)
-            .sum::<usize>();
-        let threads = (blocking + SPARE_BLOCKING_THREADS).min(MAX_BLOCKING_THREADS);
         Self {
-            runtime: LazyRuntime::new(host.0.plugin, threads),
             plugin,
             host,
             handlers,
@@ -104,11 +88,6 @@ impl<P: Plugin> Instance<P> {
             calls: Mutex::default(),
             stopped: Mutex::new(false),
         }
-    }
-
-    /// The plugin's own threads, whoever asks.
-    pub(crate) fn runtime_handle(&self) -> io::Result<&Handle> {
-        self.runtime.handle()
     }
 
     fn context(self: &Arc<Self>, call: &IncomingCall<'_>) -> Context<P> {
@@ -173,7 +152,7 @@ impl<P: Plugin> Instance<P> {
     ) -> Started {
         let id = incoming.id;
         let instance = Arc::clone(&pass.0);
-        let handle = match instance.runtime.handle() {
+        let handle = match instance.host.0.runtime.handle() {
             Ok(handle) => handle,
             Err(error) => {
                 return Started::Refused(
@@ -296,7 +275,7 @@ impl<P: Plugin> Engine for Instance<P> {
             if let Err(panic) = guard(|| self.plugin.stop()) {
                 log::error(&self.host, &panic.into_error().message);
             }
-            self.runtime.shut_down(left());
+            self.host.0.runtime.shut_down(left());
         }
         self.host.0.link.close(left().max(LINK_CLOSES_WITHIN))
     }
@@ -307,7 +286,7 @@ impl<P: Plugin> Drop for Instance<P> {
     /// wants it. For any other: the host must not be asked any more.
     fn drop(&mut self) {
         self.host.0.link.close(LINK_CLOSES_WITHIN);
-        self.runtime.shut_down(Duration::ZERO);
+        self.host.0.runtime.shut_down(Duration::ZERO);
     }
 }
 

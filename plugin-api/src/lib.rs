@@ -78,7 +78,7 @@ pub use cancel::{CancelReason, Cancellation};
 pub use context::Context;
 pub use error::HandlerError;
 pub use handler::{BlockingHandler, Handler};
-pub use host::{ConfigControl, Host, HostInterface, NodeControl};
+pub use host::{ConfigControl, Host, HostInterface, KeyValue, Metrics, NodeControl};
 pub use node::Node;
 pub use output::Output;
 pub use plugin::{NoFields, Plugin};

@@ -1,7 +1,7 @@
 //! The plugin's own tokio, made when it is first needed.
 
 use std::{
-    io,
+    io, mem,
     sync::{Mutex, OnceLock, PoisonError},
     thread,
     time::Duration,
@@ -17,7 +17,14 @@ pub(crate) struct LazyRuntime {
     name: &'static str,
     blocking_threads: usize,
     handle: OnceLock<Handle>,
-    runtime: Mutex<Option<Runtime>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    Unmade,
+    Made(Runtime),
+    ShutDown,
 }
 
 impl LazyRuntime {
@@ -27,18 +34,23 @@ impl LazyRuntime {
             name,
             blocking_threads: blocking_threads.max(1),
             handle: OnceLock::new(),
-            runtime: Mutex::new(None),
+            state: Mutex::new(State::Unmade),
         }
     }
 
-    /// The runtime. It is not to be asked for after [`shut_down`](Self::shut_down).
+    /// The runtime, made if it is not yet there. After
+    /// [`shut_down`](Self::shut_down) none is made any more, and one that was
+    /// made cancels what it is given.
     pub(crate) fn handle(&self) -> io::Result<&Handle> {
         if let Some(handle) = self.handle.get() {
             return Ok(handle);
         }
-        let mut runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(handle) = self.handle.get() {
             return Ok(handle);
+        }
+        if matches!(*state, State::ShutDown) {
+            return Err(io::Error::other("the plugin has already been stopped"));
         }
         let made = Builder::new_multi_thread()
             .worker_threads(WORKER_THREADS)
@@ -47,18 +59,17 @@ impl LazyRuntime {
             .enable_all()
             .build()?;
         let handle = self.handle.get_or_init(|| made.handle().clone());
-        *runtime = Some(made);
+        *state = State::Made(made);
         Ok(handle)
     }
 
     /// Ends its threads; gives up waiting for those that block after `timeout`.
     pub(crate) fn shut_down(&self, timeout: Duration) {
-        let taken = self
-            .runtime
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let Some(runtime) = taken else { return };
+        let state = mem::replace(
+            &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner),
+            State::ShutDown,
+        );
+        let State::Made(runtime) = state else { return };
         // Linked into a worker, this may be called where that worker's tokio
         // forbids blocking; a thread of its own is allowed to.
         let name = "plugin-stop".to_owned();

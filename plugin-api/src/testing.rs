@@ -32,6 +32,8 @@
 
 mod book;
 mod call;
+mod figures;
+mod key_values;
 mod plugin;
 mod setup;
 
@@ -39,6 +41,8 @@ use std::time::Duration;
 
 pub use book::{LogLine, Progress};
 pub use call::{CallOptions, TestCall};
+pub use figures::Figures;
+pub use key_values::KeyValues;
 pub use plugin::TestPlugin;
 pub use setup::{Setup, Through};
 

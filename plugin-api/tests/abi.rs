@@ -53,6 +53,8 @@ fn layouts() -> Vec<Layout> {
             struct_size, reserved, current, validate, store, apply, acknowledge, reject,
         }
         AegisCheckpointV1 { struct_size, reserved, save, load }
+        AegisKeyValueV1 { struct_size, reserved, get, put, remove, list }
+        AegisMetricsV1 { struct_size, reserved, declare, record }
     }
 }
 

@@ -22,12 +22,14 @@ use super::{
 };
 use crate::{
     config::model::PluginsConfig,
+    key_values::KeyValues,
     loader::{Check, Refusal},
     manifest::HostInterface,
     plugin::{
         self, Descriptor, Granted, Handler, Hosted, Hosting, Placement, PluginInfo, PluginInstance,
         PluginState, Running,
     },
+    plugin_metrics::PluginMetrics,
 };
 
 /// A plugin that takes longer to give its schemas is given up. Its thread stays
@@ -41,6 +43,10 @@ pub(super) fn start(
     options: &CatalogOptions,
 ) -> Catalog {
     let mut running: HashMap<usize, Arc<dyn Running>> = HashMap::new();
+    let kept = Kept {
+        key_values: KeyValues::below(&options.state_dir),
+        metrics: Arc::default(),
+    };
     let mut noted = false;
     for (index, found) in found.iter_mut().enumerate() {
         if found.is_active() {
@@ -49,7 +55,7 @@ pub(super) fn start(
                 (options.starting)(Some(&found.info.name));
                 noted = true;
             }
-            match start_one(found, index, &mut claims, options) {
+            match start_one(found, index, &mut claims, options, &kept) {
                 Ok(hosted) => {
                     running.insert(index, hosted);
                 }
@@ -74,6 +80,7 @@ pub(super) fn start(
         by_name: HashMap::new(),
         passed_over: Vec::new(),
         plugins: Vec::new(),
+        metrics: kept.metrics,
     };
     name_handlers(&mut catalog, claims, &running);
     catalog.plugins = found
@@ -85,6 +92,12 @@ pub(super) fn start(
         })
         .collect();
     catalog
+}
+
+/// What is kept for the plugins, each of which sees its own alone.
+struct Kept {
+    key_values: Arc<KeyValues>,
+    metrics: Arc<PluginMetrics>,
 }
 
 /// Disables the handlers of plugins that do not run.
@@ -163,13 +176,14 @@ fn start_one(
     index: usize,
     claims: &mut [Claim],
     options: &CatalogOptions,
+    kept: &Kept,
 ) -> Result<Arc<dyn Running>, PluginState> {
     let id = found.info.name.clone();
     let failed = |refusal: Refusal| PluginState::Failed(refusal.to_string());
     let granted =
         resolve::granted(found, &options.plugins, &options.default_grants).map_err(failed)?;
     // Without those that control the node it would be out of reach.
-    if granted.is_empty()
+    if !granted.iter().any(|it| it.controls_node())
         && let Some(reason) = quarantine(&found.info, &options.plugins, &options.crashes)
     {
         return Err(PluginState::Quarantined(reason));
@@ -187,10 +201,10 @@ fn start_one(
         .unwrap_or_default();
     let node = serde_json::to_string(&options.node).unwrap_or_else(|_| "{}".to_owned());
     // Those that control the node stay within reach in any placement.
-    let limit = if granted.is_empty() {
-        options.plugins.quarantine_after
-    } else {
+    let limit = if granted.iter().any(|it| it.controls_node()) {
         0
+    } else {
+        options.plugins.quarantine_after
     };
     let interfaces = Arc::new(Granted {
         node_control: granted
@@ -199,6 +213,12 @@ fn start_one(
         config: granted
             .contains(&HostInterface::Config)
             .then(|| Arc::clone(&options.config_control)),
+        kv: granted
+            .contains(&HostInterface::KeyValue)
+            .then(|| kept.key_values.of(&id)),
+        metrics: granted
+            .contains(&HostInterface::Metrics)
+            .then(|| kept.metrics.of(&id)),
     });
     let claims = claims.iter_mut().filter(|claim| claim.plugin == index);
     if found.info.placement == Placement::Process {

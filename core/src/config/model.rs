@@ -134,7 +134,7 @@ pub struct PluginConfig {
     pub placement: Option<Placement>,
     /// The digests that it may have.
     pub sha256: Vec<[u8; 32]>,
-    /// Host interfaces by grant name: `node-control`, `config`.
+    /// Host interfaces by grant name: `node-control`, `config`, `kv`, `metrics`.
     pub grants: Vec<String>,
     /// What holds for it in a process of its own.
     pub process: ProcessConfig,

@@ -15,7 +15,12 @@ use super::{
 use crate::{plugin::Placement, trust::PublicKey};
 
 /// The host interfaces that an operator can grant.
-const GRANTS: &[(&str, ())] = &[("node-control", ()), ("config", ())];
+const GRANTS: &[(&str, ())] = &[
+    ("node-control", ()),
+    ("config", ()),
+    ("kv", ()),
+    ("metrics", ()),
+];
 
 pub(super) fn read(sources: &Sources) -> PluginsConfig {
     let section = Section::root(sources, "plugins");

@@ -5,8 +5,6 @@
 
 use std::{
     fmt,
-    fs::OpenOptions,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -19,9 +17,8 @@ use bytes::Bytes;
 use prost::Message;
 use redb::{
     Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend,
-    TableDefinition, backends::FileBackend,
+    TableDefinition,
 };
-use rustix::fs::OFlags;
 use uuid::Uuid;
 
 use super::{
@@ -34,6 +31,7 @@ use super::{
 use crate::{
     clock,
     command::{Command, CommandId, Outcome},
+    database,
     unpoisoned::lock,
 };
 
@@ -298,7 +296,7 @@ impl Disk {
                 .set_cache_size(CACHE_BYTES)
                 .set_check_integrity_on_open(true);
             let database = match &self.medium {
-                Medium::File(path) => builder.create_with_backend(backend(path)?)?,
+                Medium::File(path) => builder.create_with_backend(database::file(path)?)?,
                 Medium::Other(open) => open(&mut builder)?,
             };
             // So that a reader finds every table.
@@ -312,19 +310,6 @@ impl Disk {
     fn database(&self) -> Result<Arc<Database>, JournalError> {
         lock(&self.database).clone().ok_or(JournalError::Closed)
     }
-}
-
-fn backend(path: &Path) -> Result<FileBackend, JournalError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-        .open(path)
-        .map_err(redb::Error::Io)?;
-    Ok(FileBackend::new(file)?)
 }
 
 impl fmt::Debug for Medium {
@@ -472,13 +457,6 @@ fn id(key: Id) -> CommandId {
     CommandId::from_uuid(Uuid::from_bytes(key))
 }
 
-/// A file that somebody else wrote to can make the database panic. That is one
-/// more way of being damaged.
 fn guarded<T>(run: impl FnOnce() -> Result<T, JournalError>) -> Result<T, JournalError> {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
-        Ok(result) => result,
-        Err(_) => Err(JournalError::Damaged(
-            "reading it makes the database panic".into(),
-        )),
-    }
+    database::guarded(run, JournalError::Damaged)
 }

@@ -1,8 +1,8 @@
 //! Why the journal's file cannot be used.
 
-use std::io::ErrorKind;
-
 use thiserror::Error;
+
+use crate::database::{Meaning, meaning};
 
 /// Why the journal's file cannot be read or written.
 #[derive(Debug, Error)]
@@ -29,23 +29,10 @@ pub enum JournalError {
 
 impl From<redb::Error> for JournalError {
     fn from(error: redb::Error) -> Self {
-        match error {
-            redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => Self::InUse,
-            redb::Error::Corrupted(_)
-            | redb::Error::UpgradeRequired(_)
-            | redb::Error::RepairAborted
-            | redb::Error::TableTypeMismatch { .. }
-            | redb::Error::TableIsMultimap(_)
-            | redb::Error::TypeDefinitionChanged { .. } => Self::Damaged(error.into()),
-            redb::Error::Io(ref cause)
-                if matches!(
-                    cause.kind(),
-                    ErrorKind::InvalidData | ErrorKind::UnexpectedEof
-                ) =>
-            {
-                Self::Damaged(error.into())
-            }
-            error => Self::Storage(error.into()),
+        match meaning(&error) {
+            Meaning::InUse => Self::InUse,
+            Meaning::Damaged => Self::Damaged(error.into()),
+            Meaning::Storage => Self::Storage(error.into()),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -19,7 +18,7 @@ use super::{
     state::{Staged, State},
     writer::Writer,
 };
-use crate::{clock, command::Command, lifecycle::chain, unpoisoned::lock};
+use crate::{clock, command::Command, database::set_aside, lifecycle::chain, unpoisoned::lock};
 
 /// How the journal's file is opened.
 #[derive(Debug, Clone, Copy)]
@@ -332,22 +331,4 @@ fn lost_before(disk: &Disk) -> Result<Option<SystemTime>, JournalError> {
     Ok(seconds.and_then(|seconds| {
         SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds))
     }))
-}
-
-/// Moves the file away, under a name that nothing has.
-fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let now = seconds(clock::wall());
-    for n in 0_u32.. {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".damaged-{now}"));
-        if n > 0 {
-            name.push(format!("-{n}"));
-        }
-        let aside = PathBuf::from(name);
-        if !aside.exists() {
-            fs::rename(path, &aside)?;
-            return Ok(aside);
-        }
-    }
-    Err(io::ErrorKind::AlreadyExists.into())
 }

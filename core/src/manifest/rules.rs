@@ -39,16 +39,25 @@ const FIX: &str = "correct the plugin's declaration and build it again";
 pub(crate) enum HostInterface {
     NodeControl,
     Config,
+    KeyValue,
+    Metrics,
 }
 
 impl HostInterface {
-    pub(crate) const ALL: [Self; 2] = [Self::NodeControl, Self::Config];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::NodeControl,
+        Self::Config,
+        Self::KeyValue,
+        Self::Metrics,
+    ];
 
     /// Its id on the ABI.
     pub(crate) const fn id(self) -> &'static str {
         match self {
             Self::NodeControl => "aegis.node-control/1",
             Self::Config => "aegis.config/1",
+            Self::KeyValue => "aegis.kv/1",
+            Self::Metrics => "aegis.metrics/1",
         }
     }
 
@@ -57,7 +66,15 @@ impl HostInterface {
         match self {
             Self::NodeControl => "node-control",
             Self::Config => "config",
+            Self::KeyValue => "kv",
+            Self::Metrics => "metrics",
         }
+    }
+
+    /// Whether an operator reaches the node through it: a plugin that has it is
+    /// never quarantined.
+    pub(crate) const fn controls_node(self) -> bool {
+        matches!(self, Self::NodeControl | Self::Config)
     }
 
     pub(crate) fn by_id(id: &str) -> Option<Self> {

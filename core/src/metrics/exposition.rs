@@ -1,5 +1,7 @@
 //! The figures in the OpenMetrics text format.
 
+mod plugins;
+
 use std::{collections::BTreeSet, fmt};
 
 use aegis_proto::cluster::v1::NodeStatus;
@@ -25,10 +27,15 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 const NO_HANDLER: &str = "(unknown)";
 
 pub(super) fn page(snapshot: Snapshot) -> Response {
-    let mut registry = Registry::with_prefix("aegis_worker");
-    registry.register_collector(Box::new(snapshot));
+    let mut theirs = Registry::with_prefix("aegis_plugin");
+    theirs.register_collector(Box::new(snapshot.plugin_metrics.clone()));
+    let mut ours = Registry::with_prefix("aegis_worker");
+    ours.register_collector(Box::new(snapshot));
     let mut body = String::new();
-    match text::encode(&mut body, &registry) {
+    let encoded = text::encode_registry(&mut body, &ours)
+        .and_then(|()| text::encode_registry(&mut body, &theirs))
+        .and_then(|()| text::encode_eof(&mut body));
+    match encoded {
         Ok(()) => Response {
             status: Status::Ok,
             content_type: CONTENT_TYPE,
@@ -201,6 +208,15 @@ impl Snapshot {
             "Completions that were ignored: of calls completed before (double), given up (late), \
              that never were (forged), or from an instance that was to be quiet (after-quiesce)",
             strays,
+        )?;
+        let refused = &self.plugin_metrics.refused;
+        to.counters(
+            "plugin_refused_metrics",
+            "What plugins wanted to count themselves and were refused: beyond their limits, or \
+             ill-formed",
+            refused
+                .iter()
+                .map(|(plugin, count)| ([("plugin", &**plugin)], *count)),
         )
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     journal::JournalFigures,
     lifecycle::LinkStage,
     plugin::{FaultCounts, PluginInfo},
+    plugin_metrics::Collected,
 };
 
 /// Plain data, so that what is rendered does not depend on who measured it.
@@ -30,4 +31,6 @@ pub(super) struct Snapshot {
     pub(super) drain: DrainStatus,
     pub(super) plugins: Vec<PluginInfo>,
     pub(super) faults: BTreeMap<String, FaultCounts>,
+    /// What the plugins count themselves.
+    pub(super) plugin_metrics: Collected,
 }

@@ -43,6 +43,7 @@ impl Sources {
             drain: self.node.state.drain_status(),
             plugins: self.catalog.plugins(),
             faults: self.catalog.counters(),
+            plugin_metrics: self.catalog.plugin_metrics(),
         }
     }
 }

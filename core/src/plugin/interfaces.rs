@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     control::{CandidateConfig, ConfigControl, NodeControl},
+    key_values::OwnKeyValues,
     manifest::HostInterface,
+    plugin_metrics::OwnMetrics,
 };
 
 /// What a plugin can ask of its host.
@@ -41,6 +43,10 @@ pub(crate) struct Granted {
     pub(crate) node_control: Option<Arc<dyn NodeControl>>,
     /// Behind `aegis.config/1`.
     pub(crate) config: Option<Arc<dyn ConfigControl>>,
+    /// Behind `aegis.kv/1`.
+    pub(crate) kv: Option<OwnKeyValues>,
+    /// Behind `aegis.metrics/1`.
+    pub(crate) metrics: Option<OwnMetrics>,
 }
 
 impl HostInterfaces for Granted {
@@ -48,6 +54,8 @@ impl HostInterfaces for Granted {
         match interface {
             HostInterface::NodeControl => self.node_control.is_some(),
             HostInterface::Config => self.config.is_some(),
+            HostInterface::KeyValue => self.kv.is_some(),
+            HostInterface::Metrics => self.metrics.is_some(),
         }
     }
 
@@ -63,6 +71,8 @@ impl HostInterfaces for Granted {
                 node_control(self.node_control.as_deref(), function, request)
             }
             HostInterface::Config => config(self.config.as_deref(), function, request),
+            HostInterface::KeyValue => kv(self.kv.as_ref(), function, request),
+            HostInterface::Metrics => metrics(self.metrics.as_ref(), function, request),
         };
         answered.unwrap_or_else(|| {
             Err(malformed(format!(
@@ -127,6 +137,32 @@ fn config(granted: Option<&dyn ConfigControl>, function: &str, request: &[u8]) -
         "reject" => answer(request, |rejected| {
             config.reject(rejected).map(|()| Empty {})
         }),
+        _ => return None,
+    })
+}
+
+/// `None`: there is no such function.
+fn kv(granted: Option<&OwnKeyValues>, function: &str, request: &[u8]) -> Option<Answer> {
+    let Some(kv) = granted else {
+        return Some(Err(not_granted(HostInterface::KeyValue)));
+    };
+    Some(match function {
+        "get" => answer(request, |request| Ok(kv.get(request)?)),
+        "put" => answer(request, |request| Ok(kv.put(request)?)),
+        "remove" => answer(request, |request| Ok(kv.remove(request)?)),
+        "list" => answer(request, |request| Ok(kv.list(&request)?)),
+        _ => return None,
+    })
+}
+
+/// `None`: there is no such function.
+fn metrics(granted: Option<&OwnMetrics>, function: &str, request: &[u8]) -> Option<Answer> {
+    let Some(metrics) = granted else {
+        return Some(Err(not_granted(HostInterface::Metrics)));
+    };
+    Some(match function {
+        "declare" => answer(request, |it| metrics.declare(it).map(|()| Empty {})),
+        "record" => answer(request, |it| metrics.record(it).map(|()| Empty {})),
         _ => return None,
     })
 }

@@ -1,16 +1,25 @@
 //! How an instance is made.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{Engine, Instance, LINK_CLOSES_WITHIN};
 use crate::{
     HandlerError, Host, Node, Plugin,
+    erased::ErasedHandler,
     export::Exported,
     host::{Shared, not_granted},
     log,
     panic::guard,
     port::{HostPort, Link},
+    runtime::LazyRuntime,
 };
+
+/// How many threads of a plugin block at once, at the most.
+const MAX_BLOCKING_THREADS: usize = 64;
+/// Blocking threads beside those of the blocking handlers, for what async
+/// handlers hand to `tokio::task::spawn_blocking` and for host interfaces that
+/// block.
+const SPARE_BLOCKING_THREADS: usize = 4;
 
 /// What an instance is made of.
 pub(crate) struct Birth<'a> {
@@ -25,6 +34,7 @@ pub(crate) fn create<E: Exported>(birth: Birth<'_>) -> Result<Arc<dyn Engine>, H
     let host = Host(Arc::new(Shared {
         plugin: E::ID,
         link: Link::new(birth.port),
+        runtime: LazyRuntime::new(E::ID, blocking_threads(E::HANDLERS)),
         node: birth.node,
         state_dir: birth.state_dir,
     }));
@@ -35,9 +45,19 @@ pub(crate) fn create<E: Exported>(birth: Birth<'_>) -> Result<Arc<dyn Engine>, H
         Err(error) => {
             // The plugin may have left threads behind that know the host.
             host.0.link.close(LINK_CLOSES_WITHIN);
+            host.0.runtime.shut_down(Duration::ZERO);
             Err(error)
         }
     }
+}
+
+fn blocking_threads<P: Plugin>(handlers: &[&dyn ErasedHandler<P>]) -> usize {
+    let blocking = handlers
+        .iter()
+        .filter(|handler| handler.blocks())
+        .map(|handler| handler.spec().concurrency as usize)
+        .sum::<usize>();
+    (blocking + SPARE_BLOCKING_THREADS).min(MAX_BLOCKING_THREADS)
 }
 
 fn start_plugin<E: Exported>(host: &Host, config: &[u8]) -> Result<E::Plugin, HandlerError> {

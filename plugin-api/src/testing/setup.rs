@@ -13,11 +13,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    TestPlugin,
+    Figures, KeyValues, TestPlugin,
     book::{Book, Grant},
 };
 use crate::{
-    HandlerError, HostInterface, Node,
+    HandlerError, HostInterface, KeyValue, Metrics, Node,
     abi::AegisPluginDescriptor,
     built_in::{Create, built_ins},
     ffi::loopback,
@@ -129,6 +129,20 @@ impl Setup {
             answer: Box::new(answer),
         });
         self
+    }
+
+    /// Grants [`KeyValue`] over these values.
+    #[must_use]
+    pub fn key_values(self, values: &KeyValues) -> Self {
+        let values = values.clone();
+        self.grant::<KeyValue>(move |function, request| values.answer(function, &request))
+    }
+
+    /// Grants [`Metrics`] over these figures.
+    #[must_use]
+    pub fn figures(self, figures: &Figures) -> Self {
+        let figures = figures.clone();
+        self.grant::<Metrics>(move |function, request| figures.answer(function, &request))
     }
 
     /// Starts the plugin.

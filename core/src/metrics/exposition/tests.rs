@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::Utc;
 
@@ -7,6 +7,7 @@ use crate::{
     control::{DrainStatus, InFlight},
     journal::{JournalCounters, JournalFigures},
     plugin::{FaultCounts, Placement, PluginInfo, PluginState},
+    plugin_metrics::{Collected, PluginMetrics},
 };
 
 fn snapshot() -> Snapshot {
@@ -24,6 +25,7 @@ fn snapshot() -> Snapshot {
         drain: DrainStatus::default(),
         plugins: Vec::new(),
         faults: BTreeMap::new(),
+        plugin_metrics: Collected::default(),
     }
 }
 
@@ -186,6 +188,58 @@ fn plugins_and_their_faults_are_told() {
             ),
         );
     }
+}
+
+/// Two plugins count under one name, and one of them has hostile labels.
+#[test]
+fn what_plugins_count_is_told_with_their_names() {
+    let metrics = Arc::new(PluginMetrics::default());
+    for plugin in ["one", "two"] {
+        let own = metrics.of(plugin);
+        for declaration in [
+            r#"{"name": "jobs", "type": "counter", "help": "Jobs done"}"#,
+            r#"{"name": "level", "type": "gauge", "help": "How full"}"#,
+            r#"{"name": "took", "type": "histogram", "help": "How long", "buckets": [0.5, 2]}"#,
+            r#"{"name": "idle", "type": "gauge", "help": "Of nothing yet"}"#,
+        ] {
+            let declaration = serde_json::from_str(declaration).expect("a declaration");
+            own.declare(declaration).expect("declared");
+        }
+        for sample in [
+            r#"{"name": "jobs", "labels": {"way": "a\"} 1\n# EOF\n\\"}, "value": 3}"#,
+            r#"{"name": "level", "value": -2.5}"#,
+            r#"{"name": "took", "labels": {"way": "b"}, "value": 1}"#,
+            r#"{"name": "took", "labels": {"way": "b"}, "value": 7}"#,
+        ] {
+            let sample = serde_json::from_str(sample).expect("a sample");
+            own.record(sample).expect("recorded");
+        }
+        let sample = serde_json::from_str(r#"{"name": "none", "value": 1}"#);
+        own.record(sample.expect("a sample")).expect_err("refused");
+    }
+    let body = render(Snapshot {
+        plugin_metrics: metrics.collected(),
+        ..snapshot()
+    });
+    for line in [
+        r"# HELP aegis_plugin_jobs Jobs done",
+        r"# TYPE aegis_plugin_jobs counter",
+        r#"aegis_plugin_jobs_total{plugin="one",way="a\"} 1\n# EOF\n\\"} 3.0"#,
+        r#"aegis_plugin_jobs_total{plugin="two",way="a\"} 1\n# EOF\n\\"} 3.0"#,
+        r#"aegis_plugin_level{plugin="one"} -2.5"#,
+        r#"aegis_plugin_took_sum{plugin="one",way="b"} 8.0"#,
+        r#"aegis_plugin_took_count{plugin="one",way="b"} 2"#,
+        r#"aegis_plugin_took_bucket{plugin="one",way="b",le="0.5"} 0"#,
+        r#"aegis_plugin_took_bucket{plugin="one",way="b",le="2.0"} 1"#,
+        r#"aegis_plugin_took_bucket{plugin="one",way="b",le="+Inf"} 2"#,
+        r#"aegis_worker_plugin_refused_metrics_total{plugin="two"} 1"#,
+    ] {
+        has(&body, line);
+    }
+    assert_eq!(body.matches("# TYPE aegis_plugin_jobs ").count(), 1);
+    assert!(!body.contains("aegis_plugin_idle"), "{body}");
+    assert_eq!(body.matches("\n# EOF\n").count(), 1);
+    assert!(body.ends_with("# EOF\n"));
 }
 
 /// A refused file may be named anything, and its name ends up in a label.

@@ -1,10 +1,10 @@
-//! The host interfaces `aegis.node-control/1` and `aegis.config/1`: C tables
-//! over [`HostInterfaces`].
+//! The host interfaces that an operator grants: C tables over [`HostInterfaces`].
 
 use std::{ffi::c_void, ptr};
 
 use aegis_plugin_api::abi::{
-    AEGIS_ERROR, AEGIS_OK, AegisBuffer, AegisBytes, AegisConfigV1, AegisNodeControlV1,
+    AEGIS_ERROR, AEGIS_OK, AegisBuffer, AegisBytes, AegisConfigV1, AegisKeyValueV1, AegisMetricsV1,
+    AegisNodeControlV1,
 };
 
 use super::{buffer, bytes, host::with_context, instance::table_size};
@@ -18,6 +18,8 @@ pub(super) fn table(granted: &dyn HostInterfaces, id: &str) -> *const c_void {
     match HostInterface::by_id(id).filter(|interface| granted.grants(*interface)) {
         Some(HostInterface::NodeControl) => ptr::from_ref(&NODE_CONTROL).cast(),
         Some(HostInterface::Config) => ptr::from_ref(&CONFIG).cast(),
+        Some(HostInterface::KeyValue) => ptr::from_ref(&KEY_VALUE).cast(),
+        Some(HostInterface::Metrics) => ptr::from_ref(&METRICS).cast(),
         None => ptr::null(),
     }
 }
@@ -41,6 +43,22 @@ static CONFIG: AegisConfigV1 = AegisConfigV1 {
     reject: Some(reject),
 };
 
+static KEY_VALUE: AegisKeyValueV1 = AegisKeyValueV1 {
+    struct_size: table_size::<AegisKeyValueV1>(),
+    reserved: 0,
+    get: Some(get),
+    put: Some(put),
+    remove: Some(remove),
+    list: Some(list),
+};
+
+static METRICS: AegisMetricsV1 = AegisMetricsV1 {
+    struct_size: table_size::<AegisMetricsV1>(),
+    reserved: 0,
+    declare: Some(declare),
+    record: Some(record),
+};
+
 /// Defines the C functions of an interface, each of which is called by its name.
 macro_rules! functions {
     ($interface:ident: $($name:ident),+) => {
@@ -58,6 +76,8 @@ macro_rules! functions {
 
 functions!(NodeControl: drain, drain_status, shutdown);
 functions!(Config: current, validate, store, apply, acknowledge, reject);
+functions!(KeyValue: get, put, remove, list);
+functions!(Metrics: declare, record);
 
 /// # Safety
 ///

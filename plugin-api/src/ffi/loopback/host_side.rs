@@ -4,11 +4,11 @@ use std::{ffi::c_void, mem::size_of, ptr, sync::atomic::AtomicU32};
 
 use super::read_completion;
 use crate::{
-    ConfigControl, HandlerError, HostInterface, NodeControl,
+    ConfigControl, HandlerError, HostInterface, KeyValue, Metrics, NodeControl,
     abi::{
         AEGIS_ABI_MINOR, AEGIS_ERROR, AEGIS_LOG_TRACE, AEGIS_NO_CHECKPOINT, AEGIS_OK, AegisBuffer,
         AegisBytes, AegisCheckpointV1, AegisCompletion, AegisConfigV1, AegisHostVtable,
-        AegisNodeControlV1,
+        AegisKeyValueV1, AegisMetricsV1, AegisNodeControlV1,
     },
     checkpoint::INTERFACE as CHECKPOINT,
     ffi::{buffer::give, read::text},
@@ -143,27 +143,59 @@ unsafe extern "C" fn get_interface(ctx: *mut c_void, id: AegisBytes) -> *const c
     match id {
         NodeControl::ID => (&raw const NODE_CONTROL).cast(),
         ConfigControl::ID => (&raw const CONFIG).cast(),
+        KeyValue::ID => (&raw const KEY_VALUE).cast(),
+        Metrics::ID => (&raw const METRICS).cast(),
         _ => ptr::null(),
     }
+}
+
+/// Function number `FUNCTION` of a granted interface.
+///
+/// # Safety
+///
+/// As `AegisJsonFn` says.
+unsafe extern "C" fn ask_for<I: HostInterface, const FUNCTION: usize>(
+    ctx: *mut c_void,
+    request: AegisBytes,
+    out: *mut AegisBuffer,
+) -> u32 {
+    // SAFETY: the plugin keeps to `AegisJsonFn`.
+    unsafe { answer(ctx, I::ID, FUNCTION, request, out) }
 }
 
 static NODE_CONTROL: AegisNodeControlV1 = AegisNodeControlV1 {
     struct_size: size_of::<AegisNodeControlV1>() as u32,
     reserved: 0,
-    drain: Some(node_control::<0>),
-    drain_status: Some(node_control::<1>),
-    shutdown: Some(node_control::<2>),
+    drain: Some(ask_for::<NodeControl, 0>),
+    drain_status: Some(ask_for::<NodeControl, 1>),
+    shutdown: Some(ask_for::<NodeControl, 2>),
 };
 
 static CONFIG: AegisConfigV1 = AegisConfigV1 {
     struct_size: size_of::<AegisConfigV1>() as u32,
     reserved: 0,
-    current: Some(config::<0>),
-    validate: Some(config::<1>),
-    store: Some(config::<2>),
-    apply: Some(config::<3>),
-    acknowledge: Some(config::<4>),
-    reject: Some(config::<5>),
+    current: Some(ask_for::<ConfigControl, 0>),
+    validate: Some(ask_for::<ConfigControl, 1>),
+    store: Some(ask_for::<ConfigControl, 2>),
+    apply: Some(ask_for::<ConfigControl, 3>),
+    acknowledge: Some(ask_for::<ConfigControl, 4>),
+    reject: Some(ask_for::<ConfigControl, 5>),
+};
+
+static KEY_VALUE: AegisKeyValueV1 = AegisKeyValueV1 {
+    struct_size: size_of::<AegisKeyValueV1>() as u32,
+    reserved: 0,
+    get: Some(ask_for::<KeyValue, 0>),
+    put: Some(ask_for::<KeyValue, 1>),
+    remove: Some(ask_for::<KeyValue, 2>),
+    list: Some(ask_for::<KeyValue, 3>),
+};
+
+static METRICS: AegisMetricsV1 = AegisMetricsV1 {
+    struct_size: size_of::<AegisMetricsV1>() as u32,
+    reserved: 0,
+    declare: Some(ask_for::<Metrics, 0>),
+    record: Some(ask_for::<Metrics, 1>),
 };
 
 static CHECKPOINTS: AegisCheckpointV1 = AegisCheckpointV1 {
@@ -208,30 +240,6 @@ unsafe extern "C" fn load_checkpoint(ctx: *mut c_void, call: u64, out: *mut Aegi
     // SAFETY: the plugin passes a place for a buffer.
     unsafe { out.write(give(data)) };
     AEGIS_OK
-}
-
-/// # Safety
-///
-/// As `AegisJsonFn` says.
-unsafe extern "C" fn node_control<const FUNCTION: usize>(
-    ctx: *mut c_void,
-    request: AegisBytes,
-    out: *mut AegisBuffer,
-) -> u32 {
-    // SAFETY: the plugin keeps to `AegisJsonFn`.
-    unsafe { answer(ctx, NodeControl::ID, FUNCTION, request, out) }
-}
-
-/// # Safety
-///
-/// As `AegisJsonFn` says.
-unsafe extern "C" fn config<const FUNCTION: usize>(
-    ctx: *mut c_void,
-    request: AegisBytes,
-    out: *mut AegisBuffer,
-) -> u32 {
-    // SAFETY: the plugin keeps to `AegisJsonFn`.
-    unsafe { answer(ctx, ConfigControl::ID, FUNCTION, request, out) }
 }
 
 /// # Safety
