@@ -26,6 +26,7 @@ mod system {
         mod panicking_handler;
         mod payload_that_does_not_fit;
         mod plugin_allow_list;
+        mod plugin_keeps_and_counts;
         mod receipts_are_signed;
         mod receipts_verify_with_openssl;
         mod resumable;

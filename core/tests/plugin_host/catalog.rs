@@ -168,6 +168,17 @@ fn a_plugin_without_the_grant_it_needs_is_refused_with_the_line_to_add() {
     world.plugin("fix").grants = vec!["node-control".into()];
     assert_eq!(world.load().plugins()[0].state, PluginState::Active);
 
+    Fixture::new("keeper")
+        .declare("/requires", json!(["aegis.kv/1", "aegis.metrics/1"]))
+        .build(&world.directory(), "keeper.so");
+    world.plugin("keeper").grants = vec!["config".into()];
+    let why = reason(&world.load().plugins(), "keeper");
+    assert!(
+        why.contains("needs aegis.kv/1 and aegis.metrics/1")
+            && why.contains(r#"grants = ["config", "kv", "metrics"] under [plugins.keeper]"#),
+        "{why}"
+    );
+
     world.plugin("fix").grants = vec!["root".into()];
     let why = reason(&world.load().plugins(), "fix");
     assert!(why.contains("\"root\", which is no grant"), "{why}");

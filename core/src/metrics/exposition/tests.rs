@@ -229,9 +229,9 @@ fn what_plugins_count_is_told_with_their_names() {
         r#"aegis_plugin_level{plugin="one"} -2.5"#,
         r#"aegis_plugin_took_sum{plugin="one",way="b"} 8.0"#,
         r#"aegis_plugin_took_count{plugin="one",way="b"} 2"#,
-        r#"aegis_plugin_took_bucket{plugin="one",way="b",le="0.5"} 0"#,
-        r#"aegis_plugin_took_bucket{plugin="one",way="b",le="2.0"} 1"#,
-        r#"aegis_plugin_took_bucket{plugin="one",way="b",le="+Inf"} 2"#,
+        r#"aegis_plugin_took_bucket{le="0.5",plugin="one",way="b"} 0"#,
+        r#"aegis_plugin_took_bucket{le="2.0",plugin="one",way="b"} 1"#,
+        r#"aegis_plugin_took_bucket{le="+Inf",plugin="one",way="b"} 2"#,
         r#"aegis_worker_plugin_refused_metrics_total{plugin="two"} 1"#,
     ] {
         has(&body, line);
