@@ -21,14 +21,16 @@ fn count(outcome: &CommandView) -> &str {
     std::str::from_utf8(&outcome.response).expect("UTF-8")
 }
 
-/// What it keeps outlives a worker that is killed; its figure begins anew, as
-/// figures do.
+/// What it keeps outlives a worker that is killed, and a change of its placement;
+/// its figure begins anew, as figures do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_keeps_values_and_counts_where_it_is_granted_that() {
+    let placed = |placement: &str| format!("[plugins]\ndefault_placement = \"{placement}\"\n");
+    let (inside, outside) = (placed("in-process"), placed("process"));
     let address = free_address();
     let mut cluster = Cluster::start_in(PluginDir::with(&["moody_plugin"]), |worker| {
         worker.config(&format!(
-            "[telemetry]\nmetrics = \"{address}\"\n\n\
+            "{inside}\n[telemetry]\nmetrics = \"{address}\"\n\n\
              [plugins.moody]\ngrants = [\"kv\", \"metrics\"]\n"
         ))
     })
@@ -43,6 +45,7 @@ async fn a_plugin_keeps_values_and_counts_where_it_is_granted_that() {
     assert!(page.contains(&line("2.0")), "{page}");
 
     cluster.program.kill().await;
+    cluster.worker = cluster.worker.replace(&inside, &outside);
     cluster.program = cluster.worker.start();
     assert_eq!(count(&cluster.run("moody.count", "{}").await), "3");
     let page = metrics(address).await;
