@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Where a file that nobody vouched for runs if the config does not say it.
-const UNVOUCHED: Placement = Placement::InProcess;
+const UNVOUCHED: Placement = Placement::Process;
 
 /// A placement, and what decided it.
 #[derive(Debug, Clone, PartialEq, Eq)]

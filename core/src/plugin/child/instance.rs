@@ -83,6 +83,10 @@ impl PluginInstance for ChildPlugin {
         false
     }
 
+    fn has_own_process(&self) -> bool {
+        true
+    }
+
     fn start(&self, call: Call<'_>, sink: Arc<dyn CallSink>) -> Started {
         let schema = usize::try_from(call.handler)
             .ok()
