@@ -77,7 +77,14 @@ fn a_plugin_in_zig_runs() {
     build(
         Command::new(zig[0])
             .args(&zig[1..])
-            .args(["build-lib", "-dynamic", "-O", "ReleaseSmall", "-fPIC", "-lc"])
+            .args([
+                "build-lib",
+                "-dynamic",
+                "-O",
+                "ReleaseSmall",
+                "-fPIC",
+                "-lc",
+            ])
             .arg(format!("-femit-bin={}", library.display()))
             .arg(root().join("examples/zig-plugin/zig_plugin.zig"))
             // Nothing of ours is left in the home directory.
