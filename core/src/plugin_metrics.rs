@@ -178,12 +178,7 @@ impl Collected {
     }
 
     fn record(&mut self, plugin: &Arc<str>, sample: Sample) -> Result<(), HandlerError> {
-        let own = |(owner, _): &&(Arc<str>, Labels)| owner == plugin;
-        let families = self.families.values();
-        let series: usize = families
-            .map(|family| family.series.keys().filter(own).count())
-            .sum();
-        let family = self.families.get_mut(&sample.name);
+        let family = self.families.get(&sample.name);
         let Some(family) = family.filter(|family| family.declared_by.contains(plugin)) else {
             let name: String = sample.name.chars().take(rules::MAX_NAME_BYTES).collect();
             return Err(rules::invalid(format!(
@@ -199,7 +194,7 @@ impl Collected {
         let key = (Arc::clone(plugin), sample.labels);
         if !family.series.contains_key(&key) {
             rules::labels(&key.1)?;
-            if series >= MAX_SERIES {
+            if self.series_of(plugin) >= MAX_SERIES {
                 return Err(HandlerError::new(
                     "too-many-series",
                     format!(
@@ -213,8 +208,15 @@ impl Collected {
         let fresh = || family.kind.fresh(family.buckets.len());
         let mut value = family.series.get(&key).cloned().unwrap_or_else(fresh);
         value.take(family.kind, &family.buckets, sample.value, sample.add)?;
-        family.series.insert(key, value);
+        if let Some(family) = self.families.get_mut(&sample.name) {
+            family.series.insert(key, value);
+        }
         Ok(())
+    }
+
+    fn series_of(&self, plugin: &Arc<str>) -> usize {
+        let series = self.families.values().flat_map(|it| it.series.keys());
+        series.filter(|(owner, _)| owner == plugin).count()
     }
 }
 

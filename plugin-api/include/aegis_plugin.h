@@ -1,6 +1,6 @@
 /* The C ABI between aegis-worker and a plugin, version 1.
  *
- * Generated from plugin-api/src/abi.rs: edit that. Read along with it
+ * Generated from plugin-api/src/abi.rs and abi/interfaces.rs: edit those. Read along with them
  * examples/c-plugin, a whole plugin in one file.
  *
  * Rules:

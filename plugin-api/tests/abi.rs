@@ -84,6 +84,7 @@ fn the_header_is_generated_from_abi_rs() {
     cbindgen::Builder::new()
         .with_config(config)
         .with_src(root().join("src/abi.rs"))
+        .with_src(root().join("src/abi/interfaces.rs"))
         .generate()
         .expect("abi.rs can be put into C")
         .write(&mut header);
