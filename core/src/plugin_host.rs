@@ -65,7 +65,7 @@ pub fn serve() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let Some(Order::Begin(begin)) = orders.next() else {
+    let Some(Order::Begin(begin)) = orders.next(|| false) else {
         return ExitCode::FAILURE;
     };
     let in_force = match confine(&begin, &library) {
@@ -86,15 +86,16 @@ pub fn serve() -> ExitCode {
             std::process::exit(1);
         }
     });
-    if let Err(error) = spawned {
+    if let Err(error) = spawned.and_then(|_| calls.serve()) {
         let failed = unmapped(
             format!("its process finds no thread: {error}"),
             "see the plugin's limits in the config",
         );
         return give_up(&link, failed);
     }
-    obey(&calls, &remote, orders);
-    ExitCode::SUCCESS
+    obey(&calls, &remote, &mut orders);
+    // Not by returning: a plugin may have closed what would be closed then.
+    std::process::exit(0)
 }
 
 fn give_up(link: &Link, failed: Failed) -> ExitCode {
@@ -231,9 +232,10 @@ fn tell_condition() {
     }));
 }
 
-/// Does what the worker says, until it says nothing any more.
-fn obey(calls: &Arc<Calls>, remote: &Remote, mut orders: Orders) {
-    while let Some(order) = orders.next() {
+/// Does what the worker says, until it says nothing any more. Nothing here waits
+/// for the plugin: it may be waiting for what is read next.
+fn obey(calls: &Arc<Calls>, remote: &Remote, orders: &mut Orders) {
+    while let Some(order) = orders.next(|| calls.are_open()) {
         let order = match order {
             Order::Answer(answer) => {
                 remote.answered(answer);
@@ -250,7 +252,7 @@ fn obey(calls: &Arc<Calls>, remote: &Remote, mut orders: Orders) {
             return;
         };
         match order {
-            Order::Start(start) => calls.start(link, hosted, start),
+            Order::Start(start) => calls.begin(link, hosted, start),
             Order::Cancel(cancel) => calls.cancel(hosted, &cancel),
             Order::Reconfigure(reconfigure) => {
                 apart(link, hosted, move |link, hosted| {

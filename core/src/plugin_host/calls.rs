@@ -2,9 +2,11 @@
 
 use std::{
     collections::HashMap,
+    io,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU32, Ordering},
+        mpsc::{self, Sender},
     },
     thread,
     time::{Duration, Instant},
@@ -44,7 +46,14 @@ pub(super) struct Calls {
     slow: Mutex<HashMap<u32, u32>>,
     /// What checkpoints are asked of.
     remote: Arc<Remote>,
+    /// To the thread that begins calls, which may ask the worker something
+    /// while the answer is read elsewhere. As long as the worker's lists of
+    /// calls are, and no longer.
+    starts: OnceLock<Sender<Beginning>>,
 }
+
+/// A call that is about to begin.
+type Beginning = (Arc<Open>, Arc<Hosted>, Start);
 
 /// A call, and the sink that the plugin's host tells of it.
 struct Open {
@@ -64,7 +73,24 @@ impl Calls {
             open: Mutex::default(),
             slow: Mutex::default(),
             remote,
+            starts: OnceLock::new(),
         }
+    }
+
+    /// Starts the thread that begins calls.
+    pub(super) fn serve(self: &Arc<Self>) -> io::Result<()> {
+        let (give, take) = mpsc::channel::<Beginning>();
+        let own = Arc::clone(self);
+        thread::Builder::new()
+            .name("starts".to_owned())
+            .spawn(move || {
+                for (open, hosted, start) in take {
+                    own.start(open, hosted, start);
+                }
+            })?;
+        // This is done once.
+        let _ = self.starts.set(give);
+        Ok(())
     }
 
     /// The worker's id of the call that carries out a command; 0: there is none.
@@ -75,7 +101,13 @@ impl Calls {
             .map_or(0, |open| open.id)
     }
 
-    pub(super) fn start(self: &Arc<Self>, link: &Arc<Link>, hosted: &Arc<Hosted>, start: Start) {
+    /// Whether one is not over.
+    pub(super) fn are_open(&self) -> bool {
+        !lock(&self.open).is_empty()
+    }
+
+    /// Has a call begun.
+    pub(super) fn begin(self: &Arc<Self>, link: &Arc<Link>, hosted: &Arc<Hosted>, start: Start) {
         let Ok(command) = uuid::Uuid::from_slice(&start.command_id) else {
             // No worker sends it, and to go on would be to guess.
             std::process::exit(1);
@@ -89,19 +121,28 @@ impl Calls {
             here: Mutex::new(None),
         });
         lock(&self.open).insert(start.call, Arc::clone(&open));
+        let beginning = (open, Arc::clone(hosted), start);
+        let starts = self.starts.get();
+        if starts.is_none_or(|starts| starts.send(beginning).is_err()) {
+            // The thread panicked; the worker starts another process.
+            std::process::exit(1);
+        }
+    }
+
+    fn start(&self, open: Arc<Open>, hosted: Arc<Hosted>, start: Start) {
         let slow = lock(&self.slow)
             .get(&start.handler)
             .is_some_and(|times| *times >= SLOW_STARTS);
         if !slow && !hosted.start_may_block() {
             let since = Instant::now();
-            open.begin(hosted, &start);
+            open.begin(&hosted, &start);
             if since.elapsed() > SLOW {
                 *lock(&self.slow).entry(start.handler).or_default() += 1;
             }
             return;
         }
-        let (own, instance) = (Arc::clone(&open), Arc::clone(hosted));
-        let spawned = thread::Builder::new().spawn(move || own.begin(&instance, &start));
+        let own = Arc::clone(&open);
+        let spawned = thread::Builder::new().spawn(move || own.begin(&hosted, &start));
         if let Err(error) = spawned {
             let error = HandlerError::new(
                 aegis_proto::error_code::OVERLOADED,

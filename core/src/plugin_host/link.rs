@@ -6,12 +6,22 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+
 use crate::{
     plugin::frame::{Decoder, FrameError, Order, Report, ToPlugin},
     unpoisoned::lock,
 };
 
 const PIECE: usize = 64 * 1024;
+/// How often the descriptor is looked after.
+const LOOK: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 
 /// What is said. Whoever says something waits while the worker does not read:
 /// that slows down a plugin that floods, and nobody else.
@@ -61,8 +71,9 @@ impl Link {
 
 impl Orders {
     /// The next one; `None` if the connection is over, or what comes through it
-    /// is no order.
-    pub(super) fn next(&mut self) -> Option<Order> {
+    /// is no order. While something is `busy` here that could have closed the
+    /// descriptor, it is looked after: to wait for one keeps what it led to open.
+    pub(super) fn next(&mut self, busy: impl Fn() -> bool) -> Option<Order> {
         loop {
             match self.decoder.next::<ToPlugin>() {
                 Ok(Some(message)) => return message.order,
@@ -71,6 +82,11 @@ impl Orders {
                     eprintln!("the worker sent {error}");
                     return None;
                 }
+            }
+            let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
+            let look = busy().then_some(&LOOK);
+            if matches!(poll(&mut polled, look), Ok(0) | Err(Errno::INTR)) {
+                continue;
             }
             match self.socket.read(&mut self.piece) {
                 Ok(0) => return None,

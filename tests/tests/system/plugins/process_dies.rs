@@ -61,7 +61,7 @@ async fn a_handler_that_ends_its_process_ends_nothing_else() {
         ("segv", "signal 11"),
         ("stack", "overflowed its stack"),
         ("garbage", "a breach of the protocol"),
-        ("close", "it closed its connection"),
+        ("close", "exited with status 0"),
         ("leak", "no memory is left"),
     ] {
         let lost = cluster.run(&format!("deadly.{name}"), "{}").await;

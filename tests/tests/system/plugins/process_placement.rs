@@ -52,11 +52,11 @@ async fn a_worker_with_its_plugins(placement: &str) {
     let never = format!(r#"{{"file": {:?}}}"#, folder.path().join("never"));
     let waiting = operator.submit(&node, "unruly.wait", &never).await;
     let id = waiting.expect("committed").command_id;
-    operator
-        .until_command(&id, "its progress", |it| {
-            it.progress.as_ref().is_some_and(|it| it.note == "waiting")
-        })
-        .await;
+    eventually("its progress", async || {
+        let command = operator.command(&id).await.command?;
+        (command.progress?.note == "waiting").then_some(())
+    })
+    .await;
     let answer = cluster
         .controller
         .ctl()
