@@ -172,7 +172,10 @@ fn a_file_with_the_id_of_a_linked_plugin_waits_for_the_config_to_prefer_it() {
         file.state
     };
     match refused(&world) {
-        PluginState::Refused(why) => assert!(why.contains("placement = \"in-process\""), "{why}"),
+        PluginState::Refused(why) => {
+            let remedy = "prefer it with placement = \"process\" or \"in-process\"";
+            assert!(why.contains(remedy), "{why}");
+        }
         other => panic!("{other:?}"),
     }
     world.plugin("linked").placement = Some(Placement::InProcess);
