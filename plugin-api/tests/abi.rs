@@ -112,7 +112,7 @@ fn snapshot(layouts: &[Layout]) -> String {
     text
 }
 
-/// On a machine of 32 bits, such as Miri's, against the snapshot for these.
+/// Against the snapshot for machines of this width.
 #[test]
 fn no_layout_changes() {
     let name = format!("tests/layout-{}.txt", usize::BITS);
