@@ -77,8 +77,8 @@ pub enum PluginsCommand {
         #[command(flatten)]
         output: Output,
     },
-    /// Let a plugin start again that is in quarantine because the worker crashed too often while
-    /// it ran.
+    /// Let a plugin start again that is in quarantine because the worker, or the plugin's own
+    /// process, crashed too often while it ran.
     Release {
         /// The plugin's name.
         plugin: String,
